@@ -1,0 +1,1 @@
+"""Sources: what lists and reads documents. `open_source` picks one by its spelling."""

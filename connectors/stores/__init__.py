@@ -1,0 +1,1 @@
+"""Vector databases. `open_store` picks one by its URL."""

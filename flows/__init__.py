@@ -1,0 +1,1 @@
+"""Scheduling, and the ways in: Prefect flows, the command line, and the Corpus that a notebook opens."""

@@ -1,0 +1,1 @@
+"""What a corpus becomes: documents, chunks, vectors and an index. No Prefect and no database client in here."""

@@ -1,0 +1,146 @@
+"""One typed Settings, and the Recipe: everything that changes an output.
+
+Settings come, weakest first, from the defaults below, `corpusvec.toml`, the environment (`CORPUSVEC_COLLECTION`,
+`CORPUSVEC_RECIPE__CHUNK_TOKENS`, …) and flags. Secrets are no settings: connectors read them from the environment, so
+that they reach no flow parameter, no fingerprint and no file of ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import UsageError
+
+DEFAULT_CONFIG = "corpusvec.toml"
+ENV_PREFIX = "CORPUSVEC_"
+
+#: A shorter budget leaves no room for a heading path, or for one character that normalizes to many tokens.
+MIN_CHUNK_TOKENS = 32
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Recipe(_Section):
+    """What decides the content of chunks and vectors. Change a field and exactly what depends on it is made again."""
+
+    #: `minilm` (comes in a package, for trying things out), a folder, or a name on the Hugging Face hub.
+    model: str = "minilm"
+    #: Pins a hub model; None takes what the hub calls main.
+    revision: str | None = None
+    #: Length of a vector; None is the model's own. Shorter ones need a Matryoshka model.
+    dimensions: int | None = Field(None, ge=32)
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    #: Most tokens in a chunk, special tokens and heading path included; None is 512 or the model's window, whichever
+    #: is less; "window" is the model's window.
+    chunk_tokens: int | Literal["window"] | None = None
+    #: How many tokens of a chunk the next one repeats, at most.
+    overlap_tokens: int = Field(0, ge=0)
+    #: Whether the model and BM25 see a chunk's heading path before its text.
+    heading_context: bool = True
+    #: What a query is prefixed with; None takes the model's own prompt.
+    query_prompt: str | None = None
+    #: What a document is prefixed with; None takes the model's own prompt.
+    document_prompt: str | None = None
+    #: BM25's stemmer and stop words.
+    language: str = "english"
+
+
+class Engine(_Section):
+    """How vectors are computed. Changes speed, never vectors. None: chosen from the hardware."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    max_num_batched_tokens: int | None = Field(None, ge=1)
+    max_num_seqs: int | None = Field(None, ge=1)
+    gpu_memory_utilization: float | None = Field(None, gt=0, le=1)
+    #: Compile the model's graph: slower to start, faster to run.
+    compile: bool | None = None
+
+
+class Limits(_Section):
+    """Where a run stops or refuses, rather than do harm."""
+
+    max_document_bytes: int = Field(256 * 2**20, ge=1)
+    #: A run that would delete more than this part of a source's documents stops and says so.
+    max_delete_fraction: float = Field(0.2, ge=0, le=1)
+    #: A work unit closes at about this many tokens (estimated from sizes before anything is read) …
+    unit_tokens: int = Field(250_000, ge=1)
+    #: … or this many documents.
+    unit_documents: int = Field(512, ge=1)
+    #: Work units in flight: one is parsed while another is embedded and a third is loaded.
+    units_in_flight: int = Field(3, ge=1)
+
+
+class Settings(_Section):
+    """Everything a run needs to know besides its sources."""
+
+    #: Where Parquet checkpoints live: a folder or an fsspec URL.
+    data: str = "data"
+    #: `edge:PATH`, `qdrant:URL`, `milvus:PATH.db` or `milvus:URL`.
+    store: str = "edge:data/index"
+    collection: str = Field("documents", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")
+    recipe: Recipe = Recipe()
+    engine: Engine = Engine()
+    limits: Limits = Limits()
+
+
+def load_settings(config: str | os.PathLike[str] | None = None, **flags: Any) -> Settings:
+    """Settings from `config` (default: `corpusvec.toml` here, if there is one), the environment and `flags`.
+
+    A flag that is None is not given; `recipe`, `engine` and `limits` flags are dicts merged into their section. Raises
+    UsageError naming the field, for an unknown or wrong value, a missing file or broken TOML.
+    """
+    values: dict[str, Any] = {}
+    path = Path(config or DEFAULT_CONFIG)
+    if config is not None or path.exists():
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"the configuration {path} is not TOML: {error}") from error
+    _merge(values, _from_environment())
+    _merge(values, {name: value for name, value in flags.items() if value is not None})
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise UsageError(f"the setting {where} is wrong: {first['msg']}; got {first.get('input')!r}") from error
+
+
+def _merge(into: dict[str, Any], other: dict[str, Any]) -> None:
+    for name, value in other.items():
+        if isinstance(value, dict) and isinstance(into.get(name), dict):
+            _merge(into[name], value)
+        else:
+            into[name] = value
+
+
+def _from_environment() -> dict[str, Any]:
+    """`CORPUSVEC_RECIPE__MODEL=x` as {"recipe": {"model": "x"}}; only names of settings, so other tools may share the
+    prefix."""
+    values: dict[str, Any] = {}
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, _Section):
+            for inner in type(field.default).model_fields:
+                found = os.environ.get(f"{ENV_PREFIX}{name}__{inner}".upper())
+                if found is not None:
+                    values.setdefault(name, {})[inner] = found
+        elif (found := os.environ.get(f"{ENV_PREFIX}{name}".upper())) is not None:
+            values[name] = found
+    return values
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short name for JSON-serialisable `parts`: the first 16 hex digits of the sha256 of their canonical JSON."""
+    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

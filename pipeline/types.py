@@ -1,0 +1,181 @@
+"""The nouns every other module speaks in. Imports nothing of ours."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Namespaces of our deterministic ids (uuid5): fixed for ever, since every id in every index derives from them.
+_DOCUMENTS = uuid.UUID("8f4c1c52-4f5e-5d0a-9c7e-0d6a4b1f2e31")
+_RECORDS = uuid.UUID("2b7d9f06-6a83-5c14-8e2f-7f0c93d1a5b8")
+
+Metadata = Mapping[str, Any]
+Vectors = NDArray[np.float32]
+
+
+def document_id(uri: str) -> str:
+    """The identity of the document at `uri`: a uuid5, the same on every machine and every night."""
+    return str(uuid.uuid5(_DOCUMENTS, uri))
+
+
+def record_id(document: str, content_hash: str, occurrence: int) -> str:
+    """The identity of one point: the `occurrence`-th chunk with this content in this document (uuid5)."""
+    return str(uuid.uuid5(_RECORDS, f"{document}\n{content_hash}\n{occurrence}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that a source lists, before anyone has read it.
+
+    `size` is in bytes and `mtime` in seconds since the epoch; `version` is an ETag or an object version. Whatever a
+    source does not know is None. `content` is set by sources whose listing already holds the bytes (rows of a table).
+    """
+
+    uri: str
+    size: int | None = None
+    mtime: float | None = None
+    version: str | None = None
+    media_type: str | None = None
+    metadata: Metadata = field(default_factory=dict)
+    content: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A structural piece of a document: `text[start:end]`, offsets in characters (Python `str` indices).
+
+    `kind` is one of heading, paragraph, list_item, table, code, log, caption, footnote. `level` is a heading's depth
+    (1 is the outermost) or a list item's nesting; 0 elsewhere. `page` counts from 1 and is None where the format has
+    no pages.
+    """
+
+    kind: str
+    start: int
+    end: int
+    level: int = 0
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a parser makes of some bytes: text, and the blocks that cover every non-blank character of it, in order.
+
+    `title` is "" where the content names none. `metadata` is JSON-serialisable. `warnings` name what could not be
+    read of an otherwise readable document (a broken page, say).
+    """
+
+    text: str
+    blocks: Sequence[Block]
+    media_type: str
+    title: str = ""
+    metadata: Metadata = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed document and where it came from. `content_hash` is the sha256 of the source's bytes, in hex."""
+
+    document_id: str
+    uri: str
+    content_hash: str
+    media_type: str
+    title: str
+    text: str
+    blocks: Sequence[Block]
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of a document small enough for the model: `text == document.text[start:end]`.
+
+    `context` is the heading path the model (and BM25) sees before the text, "" if none. `token_ids` is exactly what
+    the engine gets: context, text and special tokens. `section` is the heading path at the chunk's start.
+    """
+
+    record_id: str
+    document_id: str
+    position: int
+    start: int
+    end: int
+    text: str
+    context: str
+    section: Sequence[str]
+    page: int | None
+    page_to: int | None
+    content_hash: str
+    token_ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One row of a vector database: id (uuid), dense vector (float32, shape (dimensions,)), BM25 text and payload.
+
+    `payload` is JSON-serialisable and has the keys of `PAYLOAD_FIELDS`.
+    """
+
+    record_id: str
+    vector: Vectors
+    lexical_text: str
+    payload: Mapping[str, Any]
+
+
+#: Every payload has these keys, in every store. `metadata` is a nested object; the rest are scalars or None.
+PAYLOAD_FIELDS = (
+    "document_id", "version_id", "uri", "source", "title", "section", "page", "page_to", "position", "media_type",
+    "text", "metadata",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One test of a filter: payload field (or `metadata.KEY`), operator (=, !=, <, <=, >, >=) and value."""
+
+    field: str
+    operator: str
+    value: str | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSpec:
+    """What a collection is made for. `recipe` is the fingerprint of whatever decides its vectors and words.
+
+    `description` says the same in words (model, dimensions, …), for people and for error messages. `language` steers
+    BM25's stemming and stop words; `average_length` is the corpus's mean text length in words, for BM25.
+    """
+
+    recipe: str
+    dimensions: int
+    description: Mapping[str, Any]
+    language: str = "english"
+    average_length: float = 256.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A search result. `score` is a cosine similarity (dense), a BM25 score, or a reciprocal-rank sum (hybrid)."""
+
+    score: float
+    record_id: str
+    document_id: str
+    uri: str
+    title: str
+    section: str
+    page: int | None
+    text: str
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An input that could not be used, and why: `stage` is read, parse, chunk, embed or load."""
+
+    uri: str
+    stage: str
+    reason: str
