@@ -37,13 +37,13 @@ class Recipe(_Section):
     #: Pins a hub model; None takes what the hub calls main.
     revision: str | None = None
     #: Length of a vector; None is the model's own. Shorter ones need a Matryoshka model.
-    dimensions: int | None = Field(None, ge=32)
+    dimensions: int | None = Field(default=None, ge=32)
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     #: Most tokens in a chunk, special tokens and heading path included; None is 512 or the model's window, whichever
     #: is less; "window" is the model's window.
     chunk_tokens: int | Literal["window"] | None = None
     #: How many tokens of a chunk the next one repeats, at most.
-    overlap_tokens: int = Field(0, ge=0)
+    overlap_tokens: int = Field(default=0, ge=0)
     #: Whether the model and BM25 see a chunk's heading path before its text.
     heading_context: bool = True
     #: What a query is prefixed with; None takes the model's own prompt.
@@ -58,9 +58,9 @@ class Engine(_Section):
     """How vectors are computed. Changes speed, never vectors. None: chosen from the hardware."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    max_num_batched_tokens: int | None = Field(None, ge=1)
-    max_num_seqs: int | None = Field(None, ge=1)
-    gpu_memory_utilization: float | None = Field(None, gt=0, le=1)
+    max_num_batched_tokens: int | None = Field(default=None, ge=1)
+    max_num_seqs: int | None = Field(default=None, ge=1)
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
     #: Compile the model's graph: slower to start, faster to run.
     compile: bool | None = None
 
@@ -68,15 +68,15 @@ class Engine(_Section):
 class Limits(_Section):
     """Where a run stops or refuses, rather than do harm."""
 
-    max_document_bytes: int = Field(256 * 2**20, ge=1)
+    max_document_bytes: int = Field(default=256 * 2**20, ge=1)
     #: A run that would delete more than this part of a source's documents stops and says so.
-    max_delete_fraction: float = Field(0.2, ge=0, le=1)
+    max_delete_fraction: float = Field(default=0.2, ge=0, le=1)
     #: A work unit closes at about this many tokens (estimated from sizes before anything is read) …
-    unit_tokens: int = Field(250_000, ge=1)
+    unit_tokens: int = Field(default=250_000, ge=1)
     #: … or this many documents.
-    unit_documents: int = Field(512, ge=1)
+    unit_documents: int = Field(default=512, ge=1)
     #: Work units in flight: one is parsed while another is embedded and a third is loaded.
-    units_in_flight: int = Field(3, ge=1)
+    units_in_flight: int = Field(default=3, ge=1)
 
 
 class Settings(_Section):
@@ -86,7 +86,7 @@ class Settings(_Section):
     data: str = "data"
     #: `edge:PATH`, `qdrant:URL`, `milvus:PATH.db` or `milvus:URL`.
     store: str = "edge:data/index"
-    collection: str = Field("documents", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")
+    collection: str = Field(default="documents", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")
     recipe: Recipe = Recipe()
     engine: Engine = Engine()
     limits: Limits = Limits()
