@@ -101,3 +101,26 @@ class VectorStore(Protocol):
 
     def close(self) -> None:
         """Release files and connections. Idempotent."""
+
+
+class Encoding(Protocol):
+    """What a tokenizer makes of a text: parallel lists, special tokens included."""
+
+    @property
+    def ids(self) -> list[int]:
+        """The tokens."""
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        """Where each token stands in the text, in characters; (0, 0) for a special token."""
+
+    @property
+    def special_tokens_mask(self) -> list[int]:
+        """1 for a special token, 0 for one of the text."""
+
+
+class Tokenizer(Protocol):
+    """The embedding model's own tokenizer."""
+
+    def encode(self, text: str) -> Encoding:
+        """Every token the engine will see, special ones included; nothing truncated, nothing padded."""

@@ -1,0 +1,323 @@
+"""Milvus by its client: Lite (`milvus:PATH.db`, in this process) or a server (`milvus:URL`), told apart by its version.
+
+Every payload field is a field of its own, `metadata` is JSON, and BM25 is a function of the schema over `lexical_text`:
+the server tokenizes, and derives the average length itself. Lite's analyzer knows no stemmers (it takes their settings
+and ignores them), so it gets none. Lite also takes true for 1 in a filter on metadata, where a server tells them apart.
+
+The stamp is a property of the collection. The token of a server comes from the environment variable MILVUS_TOKEN.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from connectors.stores._common import (
+    HIT_FIELDS,
+    INDEXED,
+    INTEGERS,
+    STAMP,
+    absent,
+    batched,
+    check_condition,
+    ranked,
+    settle,
+    to_hit,
+    to_stamp,
+)
+from pipeline.errors import CorpusvecError, MissingExtra, Terminal, Transient
+from pipeline.types import PAYLOAD_FIELDS, CollectionSpec, Condition, Hit, Point, Vectors
+
+ID, DENSE, BM25, LEXICAL = "record_id", "dense", "bm25", "lexical_text"
+_PROPERTY = f"{STAMP}.stamp"
+_VARCHAR_BYTES = 65_535
+# A request may have 64 MB, an answer as well: batches are cut by the bytes of their texts and vectors.
+_BATCH_BYTES = 16 << 20
+_BATCH = 500
+_PAGE = 200
+_CONNECT_SECONDS = 10.0
+_SECONDS = 60.0
+# Milvus's codes for: not available, out of memory, too many requests, internal, rate limit, lagging clock.
+_BUSY = frozenset({2, 3, 4, 5, 8, 11})
+_BUSY_RPC = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"})
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+# How many stores of this process have each Lite file open: the last one to close it stops its server.
+_open_files: Counter[str] = Counter()
+_open_files_lock = threading.Lock()
+
+
+class MilvusStore:
+    """A collection of a Milvus server or of Milvus Lite; see the module."""
+
+    #: A payload's text must leave room for the headings that BM25 sees before it: both are fields of 65,535 bytes.
+    max_text_bytes: int | None = 60_000
+
+    def __init__(self, url: str, address: str, collection: str) -> None:
+        try:
+            import pymilvus
+
+            if address.endswith(".db"):
+                import milvus_lite  # noqa: F401
+        except ImportError as error:
+            raise MissingExtra("Milvus as the store", "milvus") from error
+        # The client logs every error with its traceback before it raises it; what we raise instead is enough.
+        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+        self.url = url
+        self.collection = collection
+        self._vendor: Any = pymilvus
+        self._file = str(Path(address).expanduser().resolve()) if address.endswith(".db") else None
+        self._address = self._file or address
+        self._client: Any = None
+        self._spec: CollectionSpec | None = None
+
+    def open(self, spec: CollectionSpec | None = None) -> CollectionSpec | None:
+        """Connect; make the collection if a spec is given and there is none; load it for searching."""
+        if spec is None and self._file and not Path(self._file).exists():
+            return None
+        with self._errors():
+            if self._client is None:
+                self._client = self._connect()
+            if not self._client.has_collection(self.collection, timeout=_SECONDS):
+                if spec is None:
+                    return None
+                self._create(spec)
+            properties = self._client.describe_collection(self.collection, timeout=_SECONDS)["properties"]
+            self._spec = settle(properties.get(_PROPERTY), spec, self.url, self.collection)
+            self._client.load_collection(self.collection, timeout=_SECONDS)
+        return self._spec
+
+    def upsert(self, points: Sequence[Point]) -> None:
+        """Write or overwrite; searches are strongly consistent, so they see it."""
+        rows: list[dict[str, Any]] = []
+        size = 0
+        # A server that gets an id twice in one request may keep both.
+        for point in {point.record_id: point for point in points}.values():
+            text = len(point.lexical_text.encode())
+            if text > _VARCHAR_BYTES:
+                raise Terminal(
+                    f"Milvus takes texts of {_VARCHAR_BYTES:,} bytes, and BM25's text of {point.record_id} "
+                    f"({point.payload['uri']}) has {text:,}: use smaller chunks or another store"
+                )
+            if len(rows) == _BATCH or size > _BATCH_BYTES:
+                self._call("upsert", data=rows)
+                rows, size = [], 0
+            rows.append({ID: point.record_id, DENSE: point.vector, LEXICAL: point.lexical_text, **point.payload})
+            size += 2 * text + point.vector.nbytes
+        if rows:
+            self._call("upsert", data=rows)
+
+    def fetch(self, record_ids: Sequence[str], vectors: bool = False) -> list[Point]:
+        """The points that exist among these ids."""
+        fields = _fields(vectors)
+        return [
+            _to_point(row)
+            for ids in batched(record_ids, _PAGE)
+            for row in self._call("query", ids=ids, output_fields=fields)
+        ]
+
+    def ids_of(self, document_ids: Sequence[str]) -> Mapping[str, set[str]]:
+        """The record ids held of each document."""
+        held: dict[str, set[str]] = {}
+        for some in batched(document_ids, _PAGE):
+            names = ", ".join(map(_literal, some))
+            for row in self._pages([ID, "document_id"], 5_000, f"document_id in [{names}]"):
+                held.setdefault(row["document_id"], set()).add(row[ID])
+        return held
+
+    def delete(self, record_ids: Sequence[str]) -> None:
+        """Remove points by id."""
+        for batch in batched(record_ids, _BATCH):
+            self._call("delete", ids=batch)
+
+    def count(self, conditions: Sequence[Condition] = ()) -> int:
+        """The exact number of points that meet the conditions."""
+        return int(self._call("query", filter=to_expression(conditions), output_fields=["count(*)"])[0]["count(*)"])
+
+    def search_dense(self, vector: Vectors, k: int, conditions: Sequence[Condition] = ()) -> list[Hit]:
+        """The `k` nearest by cosine."""
+        return self._search(vector, DENSE, k, conditions)
+
+    def search_bm25(self, text: str, k: int, conditions: Sequence[Condition] = ()) -> list[Hit]:
+        """The `k` best by BM25."""
+        return self._search(text, BM25, k, conditions)
+
+    def scroll(self, vectors: bool = False) -> Iterator[Point]:
+        """Every point once, in order of id."""
+        return map(_to_point, self._pages(_fields(vectors), _PAGE))
+
+    def set_average_length(self, words: float) -> None:
+        """Do nothing: Milvus derives the average length from its own statistics, at the time of a search."""
+
+    def flush(self) -> None:
+        """Seal what was written. It was durable already: in the log of a server, in Lite's write-ahead log."""
+        self._call("flush")
+
+    def close(self) -> None:
+        """Release the connection; the last store of this process on a Lite file gives the file up as well."""
+        if self._client is None:
+            return
+        client, self._client, self._spec = self._client, None, None
+        client.close()
+        if self._file:
+            self._give_up_file()
+
+    def _connect(self) -> Any:
+        token = os.environ.get("MILVUS_TOKEN", "")
+        if self._file:
+            Path(self._file).parent.mkdir(parents=True, exist_ok=True)
+            with _open_files_lock:
+                _open_files[self._file] += 1
+        try:
+            return self._vendor.MilvusClient(self._address, token=token, timeout=_CONNECT_SECONDS)
+        except BaseException:
+            if self._file:
+                self._give_up_file()
+            raise
+
+    def _give_up_file(self) -> None:
+        from milvus_lite.server_manager import server_manager_instance
+
+        assert self._file is not None
+        with _open_files_lock:
+            _open_files[self._file] -= 1
+            if not _open_files[self._file]:
+                server_manager_instance.release_server(self._file)
+
+    def _create(self, spec: CollectionSpec) -> None:
+        types = self._vendor.DataType
+        lite = self._client.get_server_version(timeout=_SECONDS).startswith("milvus_lite")
+        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field(ID, types.VARCHAR, is_primary=True, max_length=36)
+        schema.add_field(DENSE, types.FLOAT_VECTOR, dim=spec.dimensions)
+        analyzer = {"tokenizer": "standard"} if lite else _analyzer(spec.language)
+        schema.add_field(
+            LEXICAL, types.VARCHAR, max_length=_VARCHAR_BYTES, enable_analyzer=True, analyzer_params=analyzer
+        )
+        schema.add_field(BM25, types.SPARSE_FLOAT_VECTOR)
+        for field in PAYLOAD_FIELDS:
+            if field == "metadata":
+                schema.add_field(field, types.JSON)
+            elif field in INTEGERS:
+                schema.add_field(field, types.INT64, nullable=True)
+            else:
+                schema.add_field(field, types.VARCHAR, max_length=_VARCHAR_BYTES, nullable=True)
+        schema.add_function(self._vendor.Function(BM25, self._vendor.FunctionType.BM25, [LEXICAL], [BM25]))
+        indexes = self._client.prepare_index_params()
+        indexes.add_index(DENSE, index_type="AUTOINDEX", metric_type="COSINE")
+        indexes.add_index(BM25, index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
+        for field in INDEXED:
+            indexes.add_index(field, index_type="INVERTED")
+        self._client.create_collection(
+            self.collection,
+            schema=schema,
+            index_params=indexes,
+            consistency_level="Strong",
+            properties={_PROPERTY: to_stamp(spec)},
+            timeout=_SECONDS,
+        )
+
+    def _search(self, query: Any, using: str, k: int, conditions: Sequence[Condition]) -> list[Hit]:
+        where = to_expression(conditions)
+
+        def ask(limit: int) -> list[Hit]:
+            [found] = self._call(
+                "search", data=[query], anns_field=using, limit=limit, filter=where, output_fields=list(HIT_FIELDS)
+            )
+            # BM25 has no negative scores; Lite gives them as distances, with the sign turned.
+            sign = abs if using == BM25 else float
+            return [to_hit(sign(hit["distance"]), hit[ID], hit["entity"]) for hit in found]
+
+        return ranked(k, ask)
+
+    def _pages(self, fields: list[str], size: int, where: str = "") -> Iterator[dict[str, Any]]:
+        pages = self._call("query_iterator", filter=where, output_fields=fields, batch_size=size)
+        try:
+            while True:
+                with self._errors():
+                    page = pages.next()
+                if not page:
+                    return
+                yield from page
+        finally:
+            pages.close()
+
+    def _call(self, verb: str, **arguments: Any) -> Any:
+        if self._client is None or self._spec is None:
+            raise absent(self.url, self.collection)
+        with self._errors():
+            return getattr(self._client, verb)(collection_name=self.collection, timeout=_SECONDS, **arguments)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except CorpusvecError:
+            raise
+        except self._vendor.exceptions.ConnectionConfigException as error:
+            if self._file:
+                raise Transient(
+                    f"Milvus Lite cannot open {self._file}: another process may have it, and it serves one at a time. "
+                    f"Wait for it, stop it, or use a server"
+                ) from error
+            raise Terminal(f"'{self.url}' is no address of a Milvus server: correct --store ({error})") from error
+        except Exception as error:
+            code = getattr(error, "code", None)
+            code = code() if callable(code) else code
+            if code == 2 and self._client is None:
+                raise Transient(f"No Milvus server answers at {self.url}: start it or correct --store") from error
+            if code in _BUSY or getattr(code, "name", "") in _BUSY_RPC:
+                raise Transient(f"Milvus at {self.url} cannot answer now: {error}") from error
+            raise Terminal(f"Milvus at {self.url} failed on '{self.collection}': {error}") from error
+
+
+def to_expression(conditions: Sequence[Condition]) -> str:
+    """The conditions in Milvus's language, with the meaning that `_common` gives them."""
+    return " and ".join(map(_test, conditions))
+
+
+def _test(condition: Condition) -> str:
+    name, key = check_condition(condition)
+    value = condition.value
+    if key is not None:
+        path = f"{name}[{_literal(key)}]"
+        if condition.operator in ("=", "!="):
+            equal = f"({path} == {_literal(value)} or json_contains({path}, {_literal(value)}))"
+            return equal if condition.operator == "=" else f"(not exists {path} or not {equal})"
+        return f"{path} {condition.operator} {_literal(value)}"
+    if isinstance(value, bool) or isinstance(value, str) == (name in INTEGERS):
+        # Comparing a field with a value of another type is an error to Milvus: it is never equal to it, so always !=.
+        return f'{ID} {"!=" if condition.operator == "!=" else "=="} ""'
+    if condition.operator == "!=":
+        return f"({name} is null or {name} != {_literal(value)})"
+    return f"{name} {'==' if condition.operator == '=' else condition.operator} {_literal(value)}"
+
+
+def _literal(value: str | float | bool) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value.translate(_ESCAPES)}"' if isinstance(value, str) else repr(value)
+
+
+def _analyzer(language: str) -> dict[str, Any]:
+    if language in ("english", "chinese"):
+        return {"type": language}  # built in
+    stop = {"type": "stop", "stop_words": [f"_{language}_"]}
+    return {"tokenizer": "standard", "filter": ["lowercase", {"type": "stemmer", "language": language}, stop]}
+
+
+def _fields(vectors: bool) -> list[str]:
+    return [ID, LEXICAL, *PAYLOAD_FIELDS, *([DENSE] if vectors else [])]
+
+
+def _to_point(row: Mapping[str, Any]) -> Point:
+    payload = {field: row[field] for field in PAYLOAD_FIELDS}
+    return Point(row[ID], np.asarray(row.get(DENSE, ()), dtype=np.float32), row[LEXICAL], payload)

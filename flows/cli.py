@@ -1,0 +1,122 @@
+"""The command line. Results go to stdout, progress and the log to stderr; exit codes: 0 done, 1 failed, 2 wrong usage.
+
+Only argparse is imported until a command is known, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    _quiet()
+    from pipeline.errors import CorpusvecError, UsageError
+
+    try:
+        command: Command = getattr(importlib.import_module("flows.commands"), options.run)
+        return command(options)
+    except UsageError as error:
+        print(f"corpusvec: {error}", file=sys.stderr)
+        return 2
+    except CorpusvecError as error:
+        print(f"corpusvec: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("corpusvec: stopped; the same command goes on where this one ended", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="corpusvec", description="Turn a corpus of documents into a vector database that can be trusted."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", metavar="FILE", help="settings (default: corpusvec.toml, if there is one)")
+    common.add_argument("--data", metavar="ROOT", help="where Parquet lives, a folder or an fsspec URL (default: data)")
+    common.add_argument(
+        "--store", metavar="URL",
+        help="edge:PATH, qdrant:URL, milvus:PATH.db or milvus:URL (default: edge:data/index)",
+    )  # fmt: skip
+    common.add_argument("--collection", metavar="NAME", help="the collection in the store (default: documents)")
+    common.add_argument("--model", metavar="NAME", help="minilm, a model folder, or a name on the Hugging Face hub")
+    common.add_argument("--json", action="store_true", help="print one JSON value on stdout and nothing else")
+
+    ingest = commands.add_parser("ingest", parents=[common], help="bring a collection to the state of its sources")
+    ingest.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="a file, a folder, a glob, an fsspec URL, jsonl:PATH or hf:NAME"
+    )
+    ingest.add_argument(
+        "--max-delete-fraction", type=float, metavar="X",
+        help="stop if more than this part of a source is gone (default: 0.2)",
+    )  # fmt: skip
+
+    search = commands.add_parser("search", parents=[common], help="ask a collection")
+    search.add_argument("query", metavar="WORDS")
+    search.add_argument("-k", type=_positive, default=10, metavar="N", help="how many hits (default: 10)")
+    search.add_argument("--mode", choices=("hybrid", "dense", "bm25"), default="hybrid")
+    search.add_argument(
+        "--filter", action="append", default=[], metavar="FIELD=VALUE",
+        help="also !=, <, <=, >, >=; FIELD is a payload field or metadata.NAME; may be repeated, all must hold",
+    )  # fmt: skip
+
+    commands.add_parser("status", parents=[common], help="what a collection and its checkpoints hold")
+
+    evaluate = commands.add_parser("eval", parents=[common], help="measure search on a judged collection (BEIR layout)")
+    evaluate.add_argument("folder", metavar="BEIR_FOLDER", help="with corpus.jsonl, queries.jsonl, qrels/test.tsv")
+    evaluate.add_argument("--modes", default="dense,bm25,hybrid", metavar="A,B", help="default: dense,bm25,hybrid")
+
+    bench = commands.add_parser("bench", parents=[common], help="the pipeline's speed beside the bare engine's")
+    bench.add_argument("sources", nargs="*", metavar="SOURCE", help="default: documents made for the purpose")
+    bench.add_argument("--documents", type=_positive, default=1_000, metavar="N", help="how many to make (1000)")
+    bench.add_argument("--rounds", type=_positive, default=3, metavar="N", help="measured rounds (3)")
+
+    commands.add_parser("deploy", help="serve the Prefect deployments from this process until it is stopped")
+    for name, command in commands.choices.items():
+        command.set_defaults(run="evaluate" if name == "eval" else name)
+    return parser
+
+
+def settings_flags(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that override settings, as `load_settings` takes them."""
+    flags: dict[str, Any] = {name: getattr(options, name) for name in ("data", "store", "collection")}
+    if options.model:
+        flags["recipe"] = {"model": options.model}
+    if getattr(options, "max_delete_fraction", None) is not None:
+        flags["limits"] = {"max_delete_fraction": options.max_delete_fraction}
+    return flags
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _quiet() -> None:
+    """Libraries keep their notices to themselves; ours go to stderr."""
+    import logging
+
+    logging.basicConfig(stream=sys.stderr, level=os.environ.get("CORPUSVEC_LOG", "WARNING"), format="%(message)s")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

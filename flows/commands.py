@@ -1,0 +1,115 @@
+"""What each command does, between the parsed options and the printed answer; the work is `Corpus`'s."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from flows import printing
+from flows.cli import settings_flags
+from flows.corpus import Corpus
+from pipeline.config import load_settings
+from pipeline.errors import UsageError
+from pipeline.report import Report
+from pipeline.search import MODES
+
+
+def ingest(options: argparse.Namespace) -> int:
+    """`corpusvec ingest`."""
+    with _opened(options) as (corpus, out), printing.progress_bar() as bar:
+        run = corpus.begin(*options.sources)
+
+        def show(report: Report) -> None:
+            documents = run.tally.report.documents
+            bar.total = documents["seen"]
+            bar.set_postfix(chunks=run.tally.report.chunks, tokens=run.tally.report.tokens, refresh=False)
+            bar.update(sum(documents[name] for name in ("new", "changed", "unchanged", "rejected")) - bar.n)
+
+        report = corpus.drive(run, progress=show)
+        bar.close()
+        out(report.as_dict(), lambda: printing.ingested(report, corpus.settings))
+    return 0
+
+
+def search(options: argparse.Namespace) -> int:
+    """`corpusvec search`."""
+    with _opened(options) as (corpus, out):
+        started = time.perf_counter()
+        hits = corpus.search(options.query, options.k, options.mode, options.filter)
+        took = time.perf_counter() - started - corpus.engine_start_seconds
+        print(printing.timing(took, corpus.engine_start_seconds), file=sys.stderr)
+        out([printing.hit_dict(hit) for hit in hits], lambda: printing.hits(hits, options.query))
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """`corpusvec status`."""
+    with _opened(options) as (corpus, out):
+        found = corpus.status()
+        out(found, lambda: printing.status(found))
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """`corpusvec eval`, in a collection of its own unless one is named."""
+    modes = [mode.strip() for mode in options.modes.split(",")]
+    if unknown := [mode for mode in modes if mode not in MODES]:
+        raise UsageError(f"there is no search mode {unknown[0]!r}: choose among {', '.join(MODES)}")
+    if options.collection is None:
+        options.collection = "eval_" + re.sub(r"[^A-Za-z0-9]", "_", Path(options.folder).resolve().name)
+    with _opened(options) as (corpus, out):
+        scores = corpus.evaluate(options.folder, [mode for mode in MODES if mode in modes])
+        out(scores, lambda: printing.scores(scores))
+    return 0
+
+
+def bench(options: argparse.Namespace) -> int:
+    """`corpusvec bench`."""
+    from flows.bench import measure
+
+    settings = load_settings(options.config, **settings_flags(options))
+    with _result_stream() as stream:
+        result = measure(settings, options.sources, options.documents, options.rounds)
+        _print(stream, options.json, result, lambda: printing.bench(result))
+    return 0
+
+
+def deploy(options: argparse.Namespace) -> int:
+    """`corpusvec deploy`."""
+    from flows.deploy import deploy
+
+    deploy()
+    return 0
+
+
+@contextlib.contextmanager
+def _opened(options: argparse.Namespace) -> Iterator[tuple[Corpus, Any]]:
+    with _result_stream() as stream, Corpus(load_settings(options.config, **settings_flags(options))) as corpus:
+        yield corpus, lambda value, text: _print(stream, options.json, value, text)
+
+
+@contextlib.contextmanager
+def _result_stream() -> Iterator[TextIO]:
+    """The real stdout, while whatever engines and libraries print there goes to stderr, child processes' too."""
+    sys.stdout.flush()
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+    os.dup2(2, 1)
+    try:
+        yield stream
+        stream.flush()
+    finally:
+        sys.stdout.flush()
+        os.dup2(stream.fileno(), 1)
+        stream.close()
+
+
+def _print(stream: TextIO, as_json: bool, value: Any, text: Callable[[], str]) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=str) if as_json else text(), file=stream, flush=True)

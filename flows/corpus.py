@@ -1,0 +1,240 @@
+"""The Corpus: settings, connectors and pipeline put together. What a notebook opens and the command line calls.
+
+from flows import Corpus
+
+with Corpus(store="edge:data/index", collection="notes") as corpus:
+    report = corpus.ingest("docs/")
+    for hit in corpus.search("who signs for a delivery"):
+        print(hit.score, hit.uri, hit.text)
+    table = corpus.vectors()  # pyarrow.Table
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import Settings, load_settings
+from pipeline.errors import UsageError
+from pipeline.ports import Embedder, Source, VectorStore
+from pipeline.report import Report
+from pipeline.search import MODES, Mode, parse_filter, search
+from pipeline.types import Hit, Vectors
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.checkpoint import Checkpoints
+    from pipeline.embed.model import Model
+    from pipeline.embed.tokenizer import ModelTokenizer
+    from pipeline.ingest import Ingest, Unit
+    from pipeline.recipe import ResolvedRecipe
+    from pipeline.schedule import Submit
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[Report], None]
+
+
+class Corpus:
+    """A collection of a vector database and the Parquet it derives from. Parts are opened when first needed.
+
+    `settings`, or what `load_settings` takes: `config=PATH`, `store=`, `collection=`, `data=`, `recipe={…}`, ….
+    Methods raise `pipeline.errors.CorpusvecError`. A context manager: leaving it stops the engine.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, embedder: Embedder | None = None, **flags: Any) -> None:
+        self.settings = settings or load_settings(**flags)
+        #: How long this corpus's engine took to start, in seconds; 0 if it was not needed.
+        self.engine_start_seconds = 0.0
+        self._embedder = embedder
+        self._borrowed = embedder is not None
+
+    # -- verbs ---------------------------------------------------------------------------------------------------
+
+    def ingest(
+        self,
+        *sources: str,
+        progress: Progress | None = None,
+        submit: Submit[Unit, Report] | None = None,
+    ) -> Report:
+        """Bring the collection to the state of `sources`: files, folders, globs, fsspec URLs, `jsonl:…`, `hf:…`.
+
+        `progress` is called with each finished work unit's report; `submit` runs the units on a scheduler.
+        """
+        return self.drive(self.begin(*sources), progress, submit)
+
+    def drive(
+        self, run: Ingest, progress: Progress | None = None, submit: Submit[Unit, Report] | None = None
+    ) -> Report:
+        """Do all that a run has to do; an error ends it, is recorded and raised."""
+        from pipeline.schedule import run_all
+
+        try:
+            for report in run_all(run.work, run.units(), self.settings.limits.units_in_flight, submit):
+                if progress is not None:
+                    progress(report)
+            return run.finish()
+        except BaseException as error:
+            run.fail(str(error) or type(error).__name__)
+            raise
+
+    def begin(self, *sources: str) -> Ingest:
+        """An ingest to be driven step by step: `units`, `work`, `finish`. Opens sources, model and store."""
+        from pipeline.ingest import Ingest
+
+        if not sources:
+            raise UsageError("name at least one source: a file, a folder, a glob, a URL, jsonl:PATH or hf:NAME")
+        opened = open_sources(sources)
+        return Ingest(
+            opened, self.store, self.recipe, self.tokenizer, lambda: self.embedder, self.checkpoints,
+            self.settings.limits,
+        )  # fmt: skip
+
+    def search(self, text: str, k: int = 10, mode: Mode = "hybrid", filters: Sequence[str] = ()) -> list[Hit]:
+        """The `k` best chunks for `text`, best first. `filters` are `FIELD=VALUE` conditions that must all hold."""
+        if mode not in MODES:
+            raise UsageError(f"there is no search mode {mode!r}: choose {', '.join(MODES)}")
+        if not text.strip():
+            raise UsageError("the query is empty")
+        conditions = [parse_filter(condition) for condition in filters]
+        self._require_collection(dense=mode != "bm25")
+        return search(self.store, text, k, mode, conditions, lambda query: self.embed_queries([query])[0])
+
+    def embed_queries(self, queries: Sequence[str]) -> Vectors:
+        """Query vectors, with the model's query prompt: float32, shape (len(queries), dimensions)."""
+        ids = [self.tokenizer.encode(self.model.query_prompt + query).ids for query in queries]
+        longest = max(map(len, ids), default=0)
+        if longest > self.model.window:
+            raise UsageError(f"the query has {longest} tokens; {self.model.name} takes {self.model.window}")
+        return self.embedder.embed(ids)
+
+    def status(self) -> dict[str, Any]:
+        """What there is: sources, recipe, counts of documents, chunks, vectors and points, last runs, rejected."""
+        from pipeline.status import describe
+
+        return describe(self.checkpoints, self.store)
+
+    def evaluate(self, folder: str | Path, modes: Sequence[Mode] = MODES) -> dict[str, dict[str, float]]:
+        """Ingest a BEIR folder's corpus, search its queries: {mode: {"ndcg@10": …, "recall@100": …}}."""
+        from pipeline.evaluate import CHUNKS_ASKED, ranked_documents, read_beir, score
+
+        judged = read_beir(Path(folder))
+        self.ingest(f"jsonl:{judged.corpus}")
+        dense = any(mode != "bm25" for mode in modes)
+        vectors = self.embed_queries(list(judged.queries.values())) if dense else None
+        results = {}
+        for mode in modes:
+            rankings = {}
+            for number, (query, text) in enumerate(judged.queries.items()):
+                vector = None if vectors is None else vectors[number]
+                hits = search(self.store, text, CHUNKS_ASKED, mode, (), lambda _, vector=vector: vector)
+                rankings[query] = ranked_documents(hits)
+            results[mode] = score(rankings, judged.judgements)
+        return results
+
+    def vectors(self) -> pa.Table:
+        """Every vector of the collection beside its chunk, as one Arrow table; `vector_batches` streams."""
+        import pyarrow as pa
+
+        batches = list(self.vector_batches())
+        if not batches:
+            raise UsageError(f"the collection {self.settings.collection} is empty: ingest something first")
+        return pa.concat_tables(batches)
+
+    def vector_batches(self) -> Iterator[pa.Table]:
+        """Tables of record_id, document_id, uri, title, section, page, position, text, vector; from Parquet alone."""
+        from pipeline.view import joined
+
+        yield from joined(self.checkpoints, self.store, self.recipe)
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def model(self) -> Model:
+        """The recipe's embedding model."""
+        from pipeline.embed.model import load_model
+
+        return load_model(self.settings.recipe)
+
+    @cached_property
+    def tokenizer(self) -> ModelTokenizer:
+        """The model's own tokenizer."""
+        from pipeline.embed.tokenizer import ModelTokenizer
+
+        return ModelTokenizer(self.model.path)
+
+    @cached_property
+    def recipe(self) -> ResolvedRecipe:
+        """The recipe, resolved for the model."""
+        from pipeline.recipe import resolve_recipe
+
+        return resolve_recipe(self.settings.recipe, self.model, self.tokenizer.fingerprint)
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        """The Parquet tables."""
+        from pipeline.checkpoint import Checkpoints
+
+        return Checkpoints(self.settings.data)
+
+    @cached_property
+    def store(self) -> VectorStore:
+        """The vector database's collection."""
+        from connectors.stores import open_store
+
+        return open_store(self.settings.store, self.settings.collection)
+
+    @property
+    def embedder(self) -> Embedder:
+        """The engine, started on first use and kept until `close`."""
+        if self._embedder is None:
+            from pipeline.embed.vllm import VllmEmbedder
+
+            engine = VllmEmbedder(self.model, self.settings.engine)
+            self.engine_start_seconds = engine.start_seconds
+            self._embedder = engine
+        return self._embedder
+
+    def close(self) -> None:
+        """Stop the engine (unless it was given) and close the store. Idempotent."""
+        if self._embedder is not None and not self._borrowed:
+            self._embedder.close()
+            self._embedder = None
+        if "store" in self.__dict__:
+            self.store.close()
+            del self.__dict__["store"]
+
+    def __enter__(self) -> Corpus:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _require_collection(self, dense: bool) -> None:
+        spec = self.store.open()
+        if spec is None:
+            raise UsageError(
+                f"there is no collection {self.settings.collection} in {self.settings.store}: "
+                "run corpusvec ingest first, or correct --store and --collection"
+            )
+        if dense and spec.recipe != self.recipe.fingerprints.collection:
+            raise UsageError(
+                f"the collection {self.settings.collection} was made with {json.dumps(dict(spec.description))}, "
+                f"but the settings say {json.dumps(dict(self.recipe.description))}: search it with its own recipe"
+            )
+
+
+def open_sources(sources: Sequence[str]) -> list[Source]:
+    """The sources that arguments name, each once. Raises UsageError for what does not exist."""
+    from connectors.sources import open_source
+
+    opened = {source.name: source for source in map(open_source, sources)}
+    return list(opened.values())

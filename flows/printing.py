@@ -1,0 +1,144 @@
+"""What a person sees: plain text for results, a progress bar on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pipeline.config import Settings
+from pipeline.report import Report
+from pipeline.search import snippet
+from pipeline.types import Hit
+
+_SNIPPET = 220
+_REJECTED_SHOWN = 20
+
+
+def progress_bar() -> Any:
+    """A tqdm bar over documents, on stderr."""
+    from tqdm import tqdm
+
+    return tqdm(unit="doc", file=sys.stderr, dynamic_ncols=True, mininterval=0.5, leave=False)
+
+
+def place(uri: str) -> str:
+    """A URI as a person writes it: a local path, from here if it is below; otherwise as it is."""
+    parts = urlsplit(uri)
+    if parts.scheme != "file":
+        return uri
+    path = Path(unquote(parts.path, errors="backslashreplace"))
+    shown = str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    return shown + (f"#{unquote(parts.fragment)}" if parts.fragment else "")
+
+
+def ingested(report: Report, settings: Settings) -> str:
+    """The summary of a run."""
+    d = report.documents
+    seconds = report.seconds
+    lines = [
+        f"{settings.collection} in {settings.store}",
+        f"  documents  {d['seen']:,} seen: {d['new']:,} new, {d['changed']:,} changed, {d['unchanged']:,} unchanged, "
+        f"{d['rejected']:,} rejected; {d['deleted']:,} deleted",
+        f"  chunks     {report.chunks:,} with {report.tokens:,} tokens: {report.embedded:,} embedded, "
+        f"{report.reused:,} reused",
+        f"  points     {report.upserted:,} written, {report.deleted:,} removed",
+        f"  time       {seconds['total']:.1f} s, of it {seconds['engine_start']:.1f} s to start the engine",
+    ]
+    if report.embedded:
+        lines.append(f"  speed      {report.tokens_per_second:,.0f} tokens/s")
+    elif report.chunks == 0:
+        lines.append("  nothing had changed, nothing was embedded")
+    lines += rejected(report.as_dict()["rejected"])
+    lines += [f"  warning    {place(uri)}: {warning}" for uri, warning in report.warnings[:_REJECTED_SHOWN]]
+    return "\n".join(lines)
+
+
+def rejected(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rejected documents with their reasons, a line each."""
+    lines = [f"  rejected   {place(row['uri'])} ({row['stage']}): {row['reason']}" for row in rows[:_REJECTED_SHOWN]]
+    if len(rows) > _REJECTED_SHOWN:
+        lines.append(f"  … and {len(rows) - _REJECTED_SHOWN} more: corpusvec status --json lists them all")
+    return lines
+
+
+def hit_dict(hit: Hit) -> dict[str, Any]:
+    """A hit's JSON form."""
+    wanted = ("score", "record_id", "uri", "title", "section", "page", "text", "metadata")
+    values = asdict(hit)
+    return {name: values[name] for name in wanted}
+
+
+def hits(found: Sequence[Hit], query: str) -> str:
+    """Hits to read: score, place, page or section, and a snippet with the matched words marked."""
+    if not found:
+        return "nothing found"
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+    def mark(word: str) -> str:
+        return f"\033[1m{word}\033[0m" if colour else f"[{word}]"
+
+    blocks = []
+    for number, hit in enumerate(found, start=1):
+        where = [place(hit.uri)]
+        if hit.page is not None:
+            where.append(f"page {hit.page}")
+        if hit.section:
+            where.append(hit.section)
+        blocks.append(
+            f"{number:2}. {hit.score:.4f}  {' · '.join(where)}\n      {snippet(hit.text, query, _SNIPPET, mark)}"
+        )
+    return "\n".join(blocks)
+
+
+def timing(seconds: float, engine_start: float) -> str:
+    """How long a search took, the engine's start apart."""
+    start = f" (and {engine_start:.1f} s to start the engine)" if engine_start else ""
+    return f"searched in {seconds:.2f} s{start}"
+
+
+def status(found: Mapping[str, Any]) -> str:
+    """A collection at a glance."""
+    lines = [f"{found['collection']} in {found['store']}, checkpoints in {found['data']}"]
+    if found["recipe"] is None:
+        lines.append("  there is no such collection yet")
+    else:
+        recipe = ", ".join(f"{name} {value}" for name, value in found["recipe"].items() if value not in ("", None))
+        lines.append(f"  recipe     {recipe}")
+    lines += [
+        f"  source     {row['source']}: {row['loaded']:,} loaded, {row['rejected']:,} rejected"
+        for row in found["sources"]
+    ]
+    lines.append(
+        f"  holds      {found['documents']:,} documents, {found['chunks']:,} chunks, {found['tokens']:,} tokens, "
+        f"{found['points']:,} points; {found['vectors']:,} vectors in Parquet"
+    )
+    lines += [
+        f"  run        {run['started_at']}  {run['status']}, {run['seconds']:.1f} s, "
+        + ", ".join(f"{count} {name}" for name, count in run["documents"].items() if count)
+        for run in found["runs"]
+    ]
+    lines += rejected(found["rejected"])
+    return "\n".join(lines)
+
+
+def scores(found: Mapping[str, Mapping[str, float]]) -> str:
+    """A table of modes and measures."""
+    lines = [f"{'mode':8} {'nDCG@10':>8} {'recall@100':>11}"]
+    lines += [f"{mode:8} {row['ndcg@10']:8.4f} {row['recall@100']:11.4f}" for mode, row in found.items()]
+    return "\n".join(lines)
+
+
+def bench(found: Mapping[str, Any]) -> str:
+    """The pipeline beside the bare engine."""
+    return (
+        f"{found['documents']:,} documents, {found['chunks']:,} chunks, {found['tokens']:,} tokens, "
+        f"{found['rounds']} rounds, {found['model']} in {found['dtype']} on {found['device']}\n"
+        f"  bare LLM.embed     {found['engine_tokens_per_second']:10,.0f} tokens/s\n"
+        f"  whole pipeline     {found['pipeline_tokens_per_second']:10,.0f} tokens/s\n"
+        f"  ratio              {found['ratio']:10.3f}   (files to committed Parquet and index; engine start excluded)"
+    )

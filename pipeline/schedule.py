@@ -1,0 +1,79 @@
+"""Work units side by side: one is parsed while another is embedded and a third is loaded. Knows no stage by name."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+from pipeline.errors import Transient
+
+log = logging.getLogger(__name__)
+
+#: Units listed before the first is worked on: enough to say how much there is to do, few enough to hold in memory.
+LOOK_AHEAD = 32
+
+#: Pauses before the second, third and fourth try of what failed for a moment, in seconds.
+RETRY_PAUSES = (1.0, 4.0, 15.0)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Outcome(Protocol):
+    """A result to come: a `concurrent.futures.Future`, or a scheduler's own."""
+
+    def result(self) -> Any:
+        """Wait for it; raise what the work raised."""
+
+
+Submit = Callable[[Callable[[T], R], T], Outcome]
+
+
+def run_all(
+    work: Callable[[T], R], units: Iterable[T], in_flight: int, submit: Submit[T, R] | None = None
+) -> Iterator[R]:
+    """The results of `work` over `units`, in order; at most `in_flight` units are held at a time.
+
+    The listing runs LOOK_AHEAD units ahead, so that progress is a part of something. `submit` hands a unit to a
+    scheduler with retries of its own; without one, threads here try again what is Transient.
+    The first exception ends it, once the units in flight have ended.
+    """
+    if submit is not None:
+        yield from _windowed(work, units, in_flight, submit)
+        return
+    with ThreadPoolExecutor(in_flight, thread_name_prefix="unit") as pool:
+        yield from _windowed(work, units, in_flight, lambda work, unit: pool.submit(with_retries, work, unit))
+
+
+def _windowed(work: Callable[[T], R], units: Iterable[T], in_flight: int, submit: Submit[T, R]) -> Iterator[R]:
+    pending: deque[Outcome] = deque()
+    for unit in _ahead(units):
+        pending.append(submit(work, unit))
+        if len(pending) >= in_flight:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _ahead(units: Iterable[T]) -> Iterator[T]:
+    listed: deque[T] = deque()
+    for unit in units:
+        listed.append(unit)
+        if len(listed) > LOOK_AHEAD:
+            yield listed.popleft()
+    yield from listed
+
+
+def with_retries(work: Callable[[T], R], unit: T, pauses: Iterable[float] = RETRY_PAUSES) -> R:
+    """`work(unit)`, again after each pause while it raises Transient."""
+    for pause in pauses:
+        try:
+            return work(unit)
+        except Transient as error:
+            log.warning("%s: trying again in %g s", error, pause)
+            time.sleep(pause)
+    return work(unit)

@@ -1,0 +1,67 @@
+"""What a collection and its Parquet hold, without a model and without an engine."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from pipeline.checkpoint import RUNS, Checkpoints
+from pipeline.ingest import ledger_name
+from pipeline.ledger import LOADED, REJECTED
+from pipeline.ports import VectorStore
+
+_LAST_RUNS = 5
+
+
+def describe(checkpoints: Checkpoints, store: VectorStore) -> dict[str, Any]:
+    """The JSON form of `corpusvec status`; a collection that does not exist yet has zeros and recipe None."""
+    spec = store.open()
+    counts: Counter[str] = Counter()
+    sources: dict[str, Counter[str]] = {}
+    rejected: list[dict[str, Any]] = []
+    columns = ["uri", "source", "status", "version_id", "chunks", "tokens", "stage", "reason", "tries", "at"]
+    for part in checkpoints.ledger(ledger_name(store)).current(columns):
+        for row in part.to_pylist():
+            if row["version_id"]:
+                counts.update(documents=1, chunks=row["chunks"], tokens=row["tokens"])
+            if row["status"] in (LOADED, REJECTED):
+                sources.setdefault(row["source"], Counter())[row["status"]] += 1
+            if row["status"] == REJECTED:
+                rejected.append({name: row[name] for name in ("uri", "stage", "reason", "tries")})
+    return {
+        "store": store.url,
+        "collection": store.collection,
+        "data": checkpoints.root,
+        "recipe": dict(spec.description) if spec is not None else None,
+        "sources": [
+            {"source": name, "loaded": count[LOADED], "rejected": count[REJECTED]}
+            for name, count in sorted(sources.items())
+        ],
+        "documents": counts["documents"],
+        "chunks": counts["chunks"],
+        "tokens": counts["tokens"],
+        "vectors": checkpoints.count_vectors(),
+        "points": store.count() if spec is not None else 0,
+        "rejected": rejected,
+        "runs": _last_runs(checkpoints, store),
+    }
+
+
+def _last_runs(checkpoints: Checkpoints, store: VectorStore) -> list[dict[str, Any]]:
+    """This collection's newest runs, newest first."""
+    rows: list[dict[str, Any]] = []
+    for part in checkpoints.runs().current(RUNS.names):
+        rows += [row for row in part.to_pylist() if (row["store"], row["collection"]) == (store.url, store.collection)]
+    rows.sort(key=lambda row: row["started_at"], reverse=True)
+    return [
+        {
+            "run_id": row["run_id"],
+            "status": row["status"],
+            "sources": row["sources"],
+            "started_at": row["started_at"].isoformat(timespec="seconds"),
+            "seconds": round((row["finished_at"] - row["started_at"]).total_seconds(), 1),
+            "documents": json.loads(row["report"])["documents"],
+        }
+        for row in rows[:_LAST_RUNS]
+    ]

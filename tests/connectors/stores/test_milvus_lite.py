@@ -1,0 +1,120 @@
+"""Milvus Lite in this process: the contract on a file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from connectors.stores import open_store
+from connectors.stores.milvus import to_expression
+from pipeline.errors import Terminal, Transient
+from pipeline.types import Condition
+
+from .contract import SPEC, VectorStoreContract, ids, point, sentence
+
+_HOLDER = """
+import sys
+from connectors.stores import open_store
+from tests.connectors.stores.contract import SPEC, point
+
+store = open_store(sys.argv[1], "docs")
+store.open(SPEC)
+store.upsert([point("kept", n=n) for n in range(300)])
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+class TestMilvusLite(VectorStoreContract):
+    stems: ClassVar[bool] = False
+    takes_average_length: ClassVar[bool] = False
+    tells_booleans: ClassVar[bool] = False
+    filters: ClassVar[int] = 30
+
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"milvus:{tmp_path}/index.db"
+
+    def test_one_process_at_a_time(self, url: str) -> None:
+        """A file that another process has is refused as something that may pass; killing that one loses nothing."""
+        command = [sys.executable, "-c", _HOLDER, url]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        store = open_store(url, "docs")
+        with subprocess.Popen(command, text=True, cwd=Path(__file__).parents[3], **pipes) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "open\n"
+            with pytest.raises(Transient) as caught:
+                store.open(SPEC)
+            assert "another process" in sentence(caught.value)
+            process.kill()
+        assert store.open(SPEC) == SPEC
+        assert store.count() == 300
+        store.close()
+
+    def test_too_long(self, url: str) -> None:
+        """A text over Milvus's limit is refused by name, and the point before it is not lost silently."""
+        store = open_store(url, "docs")
+        store.open(SPEC)
+        with pytest.raises(Terminal, match=r"65,535.*file:///a.txt.*80,000"):
+            store.upsert([point("ok"), point("é" * 40_000, n=1)])
+        store.close()
+
+    def test_many_bytes(self, url: str) -> None:
+        """A batch beyond the size of one request is sent in several."""
+        store = open_store(url, "docs")
+        store.open(SPEC)
+        points = [point("pad " * 14_000, n=n) for n in range(320)]
+        store.upsert(points)
+        assert store.count() == 320
+        assert sorted(ids(store.fetch(ids(points)))) == sorted(ids(points))
+        store.close()
+
+    def test_wrong_dimensions(self, url: str) -> None:
+        """A vector of another length is refused with both lengths."""
+        store = open_store(url, "docs")
+        store.open(SPEC)
+        with pytest.raises(Terminal, match=r"8.*5"):
+            store.upsert([point("t", vector=np.ones(5, np.float32))])
+        store.close()
+
+    def test_foreign_collection(self, url: str) -> None:
+        """A collection that someone else made is refused and left alone."""
+        from pymilvus import MilvusClient
+
+        store = open_store(url, "docs")
+        store.open(SPEC)
+        client = MilvusClient(url.removeprefix("milvus:"))
+        client.create_collection("foreign", dimension=4)
+        client.close()
+        foreign = open_store(url, "foreign")
+        with pytest.raises(Terminal, match="not made by corpusvec"):
+            foreign.open(SPEC)
+        foreign.close()
+        assert store.count() == 0
+        store.close()
+
+
+@pytest.mark.parametrize(
+    ("condition", "expression"),
+    [
+        (Condition("uri", "=", 'a"b\\c\nd'), 'uri == "a\\"b\\\\c\\nd"'),
+        (Condition("uri", "!=", "x"), '(uri is null or uri != "x")'),
+        (Condition("uri", "=", 3), 'record_id == ""'),
+        (Condition("page", "!=", "3"), 'record_id != ""'),
+        (Condition("page", "<=", 2.5), "page <= 2.5"),
+        (Condition('metadata.a"]', "<", 3), 'metadata["a\\"]"] < 3'),
+        (
+            Condition("metadata.k", "!=", True),
+            '(not exists metadata["k"] or not (metadata["k"] == true or json_contains(metadata["k"], true)))',
+        ),
+    ],
+)
+def test_expressions(condition: Condition, expression: str) -> None:
+    """Conditions in Milvus's language: quoted, and with one meaning for what is absent or of another type."""
+    assert to_expression([condition]) == expression
+    assert to_expression([condition, condition]) == f"{expression} and {expression}"
