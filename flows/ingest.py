@@ -25,7 +25,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@flow(name="ingest", task_runner=ThreadPoolTaskRunner(max_workers=8), flow_run_name="{collection}: {sources}")
+@flow(name="ingest", task_runner=ThreadPoolTaskRunner(max_workers=8), flow_run_name="ingest {sources}")
 def ingest(
     sources: list[str],
     store: str | None = None,

@@ -32,6 +32,7 @@ from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
 from pipeline.errors import Terminal
+from pipeline.types import Vectors
 
 BLOCK = pa.struct(
     [
@@ -114,6 +115,12 @@ RUNS = pa.schema(
 def vectors_schema(dimensions: int) -> pa.Schema:
     """`embedding_key` (32 hex digits) and `vector` (float32, fixed length)."""
     return pa.schema([("embedding_key", pa.string()), ("vector", pa.list_(pa.float32(), dimensions))])
+
+
+def vectors_table(keys: Sequence[str], vectors: Vectors) -> pa.Table:
+    """Rows of the vectors table, without a Python float in sight."""
+    flat = pa.array(vectors.reshape(-1), pa.float32())
+    return pa.table({"embedding_key": keys, "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])})
 
 
 class Checkpoints:

@@ -19,19 +19,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import pyarrow as pa
-
-from pipeline.checkpoint import Checkpoints, Table
+from pipeline.checkpoint import Checkpoints, Table, vectors_table
 from pipeline.config import Limits
 from pipeline.embed import gate
 from pipeline.index import Index
-from pipeline.ledger import DELETED, LOADED, REJECTED, Ledger, Listed, hash_bytes
+from pipeline.ledger import DELETED, LOADED, REJECTED, Ledger, Listed, ledger_name
 from pipeline.ports import Embedder, Source, Tokenizer, VectorStore
 from pipeline.prepare import Prepared, Preparer, Refused, Row
 from pipeline.recipe import ResolvedRecipe
 from pipeline.report import Report, Tally
 from pipeline.search import count_words
-from pipeline.types import Item, Point, Rejection, Vectors, document_id
+from pipeline.types import Item, Point, Rejection, document_id
 
 # Parquet gets what the engine finished at least this often, so that a crash repeats little.
 _EMBED_FLUSH_TOKENS = 500_000
@@ -77,7 +75,7 @@ class Ingest:
         self._embedding = threading.Lock()
         # Opened before any work, so that a store that is away or made for another recipe is told at once.
         self._index = Index(store, recipe, self._vectors)
-        self._ledger = Ledger(checkpoints.ledger(ledger_name(store)))
+        self._ledger = Ledger(checkpoints.ledger(ledger_name(store, checkpoints.root)))
         self._runs = checkpoints.runs()
 
     def units(self) -> Iterator[Unit]:
@@ -258,12 +256,6 @@ class Ingest:
         }
 
 
-def ledger_name(store: VectorStore) -> str:
-    """The folder of a collection's ledger: readable, and one for each store and collection."""
-    place = re.sub(r"[^A-Za-z0-9]+", "-", store.url).strip("-")[-60:]
-    return f"{store.collection}@{place}-{hash_bytes(store.url.encode())[:8]}"
-
-
 def vectors_of(checkpoints: Checkpoints, recipe: ResolvedRecipe) -> Table:
     """The vectors that this recipe makes and reuses."""
     stamp = {"stage": "embed", "fingerprint": recipe.fingerprints.embed, **recipe.model.description}
@@ -274,12 +266,6 @@ def estimate_tokens(item: Item) -> int:
     """A guess from size and name, for cutting work units before anything is read; nothing else depends on it."""
     size = item.size if item.size is not None else len(item.content or b"")
     return max(1, size // (_BYTES_PER_TOKEN_OFFICE if _OFFICE.search(item.uri) else _BYTES_PER_TOKEN))
-
-
-def vectors_table(keys: Sequence[str], vectors: Vectors) -> pa.Table:
-    """Rows of the vectors table, without a Python float in sight."""
-    flat = pa.array(vectors.reshape(-1), pa.float32())
-    return pa.table({"embedding_key": keys, "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])})
 
 
 def _slices(keys: Iterable[str], tokens: Callable[[str], int]) -> Iterator[list[str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline.checkpoint import LEDGER, KeyIndex, Table
 from pipeline.errors import Terminal
-from pipeline.ports import Source
+from pipeline.ports import Source, VectorStore
 from pipeline.types import Item, document_id
 
 LOADED, REJECTED, DELETED = "loaded", "rejected", "deleted"
@@ -81,21 +83,28 @@ class Ledger:
         """
         gone: dict[str, Row] = {}
         for source in sources:
-            covered = [(i, row) for i, row in enumerate(self._held()) if source.covers(row["uri"])]
-            missing = [row for i, row in covered if not self._seen[i]]
-            if missing and len(missing) > max_fraction * len(covered):
+            covered = 0
+            missing: list[Row] = []
+            for place, row in self._held():
+                if source.covers(row["uri"]):
+                    covered += 1
+                    missing += [] if self._seen[place] else [row]
+            if missing and len(missing) > max_fraction * covered:
                 raise Terminal(
-                    f"{len(missing)} of the {len(covered)} documents of {source.name} are gone, above the limit of "
+                    f"{len(missing)} of the {covered} documents of {source.name} are gone, above the limit of "
                     f"{max_fraction:.0%}: nothing was deleted; if they are meant to be gone, run it again with "
                     "--max-delete-fraction 1"
                 )
             gone.update((row["document_id"], row) for row in missing)
         return list(gone.values())
 
-    def _held(self) -> Iterator[Row]:
+    def _held(self) -> Iterator[tuple[int, Row]]:
+        place = 0
         for batch in self._rows.to_batches(max_chunksize=10_000):
             for row in batch.to_pylist():
-                yield row if row["status"] != DELETED else {**row, "uri": ""}
+                if row["status"] != DELETED:
+                    yield place, row
+                place += 1
 
     def average_length(self) -> float:
         """Mean words a chunk over everything the collection holds now (read back from the table); 1 if it is empty."""
@@ -129,3 +138,15 @@ def same_bytes(item: Item, previous: Row) -> bool:
 def hash_bytes(data: bytes) -> str:
     """The content hash: sha256, in hex."""
     return hashlib.sha256(data).hexdigest()
+
+
+def ledger_name(store: VectorStore, root: str) -> str:
+    """The folder of a collection's ledger: readable, and one for each store and collection.
+
+    A local store is named by where it lies beside the checkpoints: project and all may move, and be run from anywhere.
+    """
+    kind, _, place = store.url.partition(":")
+    if "//" not in place and "://" not in root:
+        place = os.path.relpath(place, root)
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{kind}-{place}").strip("-")[-60:]
+    return f"{store.collection}@{readable}-{hash_bytes(f'{kind}:{place}'.encode())[:8]}"

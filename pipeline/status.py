@@ -7,8 +7,7 @@ from collections import Counter
 from typing import Any
 
 from pipeline.checkpoint import RUNS, Checkpoints
-from pipeline.ingest import ledger_name
-from pipeline.ledger import LOADED, REJECTED
+from pipeline.ledger import LOADED, REJECTED, ledger_name
 from pipeline.ports import VectorStore
 
 _LAST_RUNS = 5
@@ -21,7 +20,7 @@ def describe(checkpoints: Checkpoints, store: VectorStore) -> dict[str, Any]:
     sources: dict[str, Counter[str]] = {}
     rejected: list[dict[str, Any]] = []
     columns = ["uri", "source", "status", "version_id", "chunks", "tokens", "stage", "reason", "tries", "at"]
-    for part in checkpoints.ledger(ledger_name(store)).current(columns):
+    for part in checkpoints.ledger(ledger_name(store, checkpoints.root)).current(columns):
         for row in part.to_pylist():
             if row["version_id"]:
                 counts.update(documents=1, chunks=row["chunks"], tokens=row["tokens"])

@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from pipeline import chunk as chunking
 from pipeline.checkpoint import Checkpoints
-from pipeline.ingest import ledger_name, vectors_of
+from pipeline.ingest import vectors_of
+from pipeline.ledger import ledger_name
 from pipeline.ports import VectorStore
 from pipeline.prepare import table_of_chunks, table_of_documents
 from pipeline.recipe import ResolvedRecipe
@@ -21,7 +22,7 @@ def joined(checkpoints: Checkpoints, store: VectorStore, recipe: ResolvedRecipe)
     """Tables of record_id, document_id, uri, title, section, page, position, text and vector, in ledger order."""
     vectors = vectors_of(checkpoints, recipe)
     documents, chunks = table_of_documents(checkpoints, recipe), table_of_chunks(checkpoints, recipe)
-    for part in checkpoints.ledger(ledger_name(store)).current(["version_id"]):
+    for part in checkpoints.ledger(ledger_name(store, checkpoints.root)).current(["version_id"]):
         versions = [version for version in part.column("version_id").to_pylist() if version]
         for first in range(0, len(versions), _BATCH):
             batch = versions[first : first + _BATCH]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Recipe
+from pipeline.config import Engine, Recipe
 from pipeline.embed.model import Model, load_model
 from pipeline.embed.tokenizer import ModelTokenizer
+from pipeline.embed.vllm import VllmEmbedder
 from tests.tiny_model import make_tiny_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,6 +57,35 @@ def tiny(tiny_folder: Path) -> Model:
 def tiny_tokenizer(tiny: Model) -> ModelTokenizer:
     """Byte-level BPE that ends every text with an end-of-text token."""
     return ModelTokenizer(tiny.path)
+
+
+@pytest.fixture(scope="session")
+def minilm_engine(minilm: Model) -> Iterator[VllmEmbedder]:
+    """vLLM with the bundled model, started once."""
+    engine = VllmEmbedder(minilm, Engine())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_engine(tiny: Model) -> Iterator[VllmEmbedder]:
+    """vLLM with the tiny model, started once."""
+    engine = VllmEmbedder(tiny, Engine())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def one_engine(minilm_engine: VllmEmbedder, monkeypatch: pytest.MonkeyPatch) -> VllmEmbedder:
+    """Whoever starts an engine for the bundled model gets the session's, so that no test waits for another start."""
+
+    def started(model: Model, engine: Engine) -> VllmEmbedder:
+        assert model.fingerprint == load_model(Recipe()).fingerprint
+        return minilm_engine
+
+    monkeypatch.setattr("pipeline.embed.vllm.VllmEmbedder", started)
+    monkeypatch.setattr(minilm_engine, "close", lambda: None)
+    return minilm_engine
 
 
 @pytest.fixture

@@ -158,6 +158,8 @@ def open_remote(spec: str) -> Remote:
     magic = next((number for number, name in enumerate(names) if has_magic(name)), None)
     if magic is None:
         raise UsageError(f"there is nothing at {spec}")
+    if _is_web(url):
+        raise UsageError(f"cannot match {spec}: a web server does not list its files, so name them one by one")
     root = "/".join(names[:magic])
     filesystem, path = _connect(f"{root}/{suffix}")
     info = _info(filesystem, path, spec)
@@ -194,9 +196,13 @@ def _info(filesystem: Any, path: str, spec: str) -> Mapping[str, Any] | None:
 
 
 def _remote(filesystem: Any, url: str, path: str, pattern: Sequence[str] | None, suffix: str) -> Remote:
-    web = url.startswith(("http://", "https://"))
+    web = _is_web(url)
     root = url.rstrip("/") if web else _canonical(filesystem, url, path)
     return Remote(filesystem, root, path, pattern, _PASSWORD.sub("@", suffix), web)
+
+
+def _is_web(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
 
 
 def _canonical(filesystem: Any, url: str, path: str) -> str:

@@ -69,8 +69,9 @@ class MilvusStore:
                 import milvus_lite  # noqa: F401
         except ImportError as error:
             raise MissingExtra("Milvus as the store", "milvus") from error
-        # The client logs every error with its traceback before it raises it; what we raise instead is enough.
-        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+        # Both log every error with its traceback before they raise it; what we raise instead is enough.
+        for name in ("pymilvus", "milvus_lite"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self.url = url
         self.collection = collection
         self._vendor: Any = pymilvus
@@ -91,9 +92,12 @@ class MilvusStore:
                     return None
                 self._create(spec)
             properties = self._client.describe_collection(self.collection, timeout=_SECONDS)["properties"]
-            self._spec = settle(properties.get(_PROPERTY), spec, self.url, self.collection)
+            found = settle(properties.get(_PROPERTY), spec, self.url, self.collection)
+            if spec is not None:
+                self._index()
             self._client.load_collection(self.collection, timeout=_SECONDS)
-        return self._spec
+        self._spec = found
+        return found
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write or overwrite; searches are strongly consistent, so they see it."""
@@ -211,19 +215,29 @@ class MilvusStore:
             else:
                 schema.add_field(field, types.VARCHAR, max_length=_VARCHAR_BYTES, nullable=True)
         schema.add_function(self._vendor.Function(BM25, self._vendor.FunctionType.BM25, [LEXICAL], [BM25]))
-        indexes = self._client.prepare_index_params()
-        indexes.add_index(DENSE, index_type="AUTOINDEX", metric_type="COSINE")
-        indexes.add_index(BM25, index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
-        for field in INDEXED:
-            indexes.add_index(field, index_type="INVERTED")
         self._client.create_collection(
             self.collection,
             schema=schema,
-            index_params=indexes,
             consistency_level="Strong",
             properties={_PROPERTY: to_stamp(spec)},
             timeout=_SECONDS,
         )
+
+    def _index(self) -> None:
+        """Make the indexes that are not there: all of them in a new collection, else those that a killed maker owes."""
+        kinds = {
+            DENSE: {"index_type": "AUTOINDEX", "metric_type": "COSINE"},
+            BM25: {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "BM25"},
+            **{field: {"index_type": "INVERTED"} for field in INDEXED},
+        }
+        there = self._client.list_indexes(self.collection, timeout=_SECONDS)
+        indexes = self._client.prepare_index_params()
+        for field, kind in kinds.items():
+            if field not in there:
+                indexes.add_index(field, index_name=field, **kind)
+        if len(indexes):
+            # No need to wait, the client's half a second for each: they are empty, and loading waits for them.
+            self._client.create_index(self.collection, indexes, timeout=_SECONDS, sync=False)
 
     def _search(self, query: Any, using: str, k: int, conditions: Sequence[Condition]) -> list[Hit]:
         where = to_expression(conditions)

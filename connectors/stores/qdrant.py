@@ -61,7 +61,9 @@ class QdrantStore:
                     return None
                 self._create(spec)
             stamp = (self._client.get_collection(self.collection).config.metadata or {}).get(STAMP)
-        found = settle(stamp, spec, self.url, self.collection)
+            found = settle(stamp, spec, self.url, self.collection)
+            if spec is not None and not self._local:
+                self._index()
         self._use(found)
         return found
 
@@ -168,10 +170,15 @@ class QdrantStore:
             sparse_vectors_config={BM25: models.SparseVectorParams(modifier=models.Modifier.IDF)},
             metadata={STAMP: to_stamp(spec)},
         )
-        if self._local:
-            return  # local mode has no payload indexes, and warns of each
+
+    def _index(self) -> None:
+        """Ask for the payload indexes, which are there already unless whoever made the collection was killed.
+
+        Local mode has none, and warns of each.
+        """
+        kinds = self._models.PayloadSchemaType
         for field in INDEXED:
-            kind = models.PayloadSchemaType.INTEGER if field in INTEGERS else models.PayloadSchemaType.KEYWORD
+            kind = kinds.INTEGER if field in INTEGERS else kinds.KEYWORD
             self._client.create_payload_index(self.collection, field, kind, wait=True)
 
     def _use(self, spec: CollectionSpec | None) -> None:

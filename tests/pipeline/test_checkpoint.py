@@ -17,9 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.checkpoint import Checkpoints, KeyIndex, Table
+from pipeline.checkpoint import Checkpoints, KeyIndex, Table, vectors_table
 from pipeline.errors import Terminal
-from pipeline.ingest import vectors_table
 
 SCHEMA = pa.schema([("key", pa.string()), ("value", pa.int64())])
 
@@ -92,7 +91,7 @@ def test_an_object_store_works_as_a_disk_does() -> None:
     assert table_at(root).lookup([key(1)]).column("value").to_pylist() == [7]
 
 
-def test_a_clock_that_was_set_back_does_not_bring_back_old_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_was_set_back_brings_back_no_old_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written later is newer, whatever the clock says."""
     table = table_at(tmp_path)
     table.append([{"key": key(1), "value": 1}])
@@ -111,13 +110,13 @@ def test_no_rows_make_no_part(tmp_path: Path) -> None:
 def test_a_root_that_cannot_be_written_is_told_in_a_sentence(tmp_path: Path) -> None:
     """A file where the folder should be: the message names the path and what to do."""
     (tmp_path / "things").write_text("in the way")
-    with pytest.raises(Terminal, match="cannot write .*correct 'data'"):
+    with pytest.raises(Terminal, match=r"cannot write .*correct 'data'"):
         table_at(tmp_path).append([{"key": key(1), "value": 1}])
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_writer_that_is_killed_leaves_whole_parts_only(tmp_path: Path, seed: int) -> None:
-    """kill -9 at any moment while parts are written: every part that is there reads whole; no key is half there."""
+    """A kill -9 at any moment while parts are written: every part that is there reads whole; no key is half there."""
     program = (
         "import sys\nfrom tests.pipeline.test_checkpoint import key, table_at\n"
         "table = table_at(sys.argv[1])\nprint('ready', flush=True)\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
 import io
+import threading
 import uuid
 import zipfile
 from collections.abc import Iterator
@@ -126,6 +128,36 @@ def test_deep_folders_are_no_recursion(bucket: str) -> None:
     deepest = f"{bucket}/deep/" + "d/" * 1500
     fsspec.filesystem("memory").pipe(f"{deepest}leaf", b"")
     assert [item.uri for item in open_source(f"{bucket}/deep").list()] == [f"{deepest}leaf"]
+
+
+class TestAWebPage(SourceContract):
+    """An address stays as its server has it: encoded there already, with a query that is no glob."""
+
+    @pytest.fixture
+    def case(self) -> Iterator[Case]:
+        pytest.importorskip("aiohttp")
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                found = self.path == "/a%20b.txt?v=1"
+                self.send_response(200 if found else 404)
+                self.send_header("Content-Length", "4")
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(b"page")
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_: object) -> None: ...
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            root = f"http://127.0.0.1:{server.server_address[1]}"
+            url = f"{root}/a%20b.txt?v=1"
+            yield Case(open_source(url), {url: b"page"}, None, (f"{root}/a b.txt?v=1", f"{root}/"))
+            with pytest.raises(UsageError, match="does not list"):
+                open_source(f"{root}/*.txt")
+            server.shutdown()
 
 
 class FakeServer:

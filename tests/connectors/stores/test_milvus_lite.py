@@ -57,7 +57,7 @@ class TestMilvusLite(VectorStoreContract):
         store.close()
 
     def test_too_long(self, url: str) -> None:
-        """A text over Milvus's limit is refused by name, and the point before it is not lost silently."""
+        """A text over the limit of Milvus is refused, with its document and both sizes, never cut short."""
         store = open_store(url, "docs")
         store.open(SPEC)
         with pytest.raises(Terminal, match=r"65,535.*file:///a.txt.*80,000"):

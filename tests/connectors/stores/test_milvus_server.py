@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,35 +19,33 @@ from pipeline.errors import Transient
 from .contract import SPEC, VectorStoreContract, point, sentence
 
 
-def start(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """A server on a free port of this machine, once it takes connections."""
+@contextmanager
+def running(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The URL of a server on a free port of this machine, once it takes connections; killed at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(folder), "--host", "127.0.0.1"]
-    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 60
-    while time.monotonic() < end and process.poll() is None:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([*command, "--port", str(port)], **quiet) as process:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return process, port
-        except OSError:
-            time.sleep(0.1)
-    process.kill()
-    raise RuntimeError(f"the server did not start: exit code {process.wait()}")
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """Kill it, and wait until it is gone."""
-    process.kill()
-    process.wait()
+            end = time.monotonic() + 60
+            while True:
+                assert process.poll() is None and time.monotonic() < end, "the server did not start"
+                try:
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            yield f"milvus:http://127.0.0.1:{port}", process
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    process, port = start(tmp_path_factory.mktemp("milvus"))
-    yield f"milvus:http://127.0.0.1:{port}"
-    stop(process)
+    with running(tmp_path_factory.mktemp("milvus")) as (url, _):
+        yield url
 
 
 class TestMilvusServer(VectorStoreContract):
@@ -73,25 +72,27 @@ def test_no_server() -> None:
     with pytest.raises(Transient) as caught:
         store.open(SPEC)
     assert time.monotonic() - begin < 15
-    assert "No Milvus server answers at milvus:http://127.0.0.1:1: start it or correct --store" in sentence(caught.value)
+    assert sentence(caught.value).startswith(
+        "No Milvus server answers at milvus:http://127.0.0.1:1: start it or correct --store"
+    )
     store.close()
 
 
 def test_server_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that goes away in between is a transient error; when it is back, nothing acknowledged is lost."""
     monkeypatch.setattr("connectors.stores.milvus._SECONDS", 3.0)
-    process, port = start(tmp_path)
-    store = open_store(f"milvus:http://127.0.0.1:{port}", "docs")
-    store.open(SPEC)
-    store.upsert([point("kept")])
-    stop(process)
-    with pytest.raises(Transient) as caught:
-        store.count()
-    sentence(caught.value)
-    store.close()
-    process, port = start(tmp_path)
-    store = open_store(f"milvus:http://127.0.0.1:{port}", "docs")
-    assert store.open(SPEC) == SPEC
-    assert store.count() == 1
-    store.close()
-    stop(process)
+    with running(tmp_path) as (url, process):
+        store = open_store(url, "docs")
+        store.open(SPEC)
+        store.upsert([point("kept")])
+        process.kill()
+        process.wait()
+        with pytest.raises(Transient) as caught:
+            store.count()
+        sentence(caught.value)
+        store.close()
+    with running(tmp_path) as (url, _):
+        store = open_store(url, "docs")
+        assert store.open(SPEC) == SPEC
+        assert store.count() == 1
+        store.close()
