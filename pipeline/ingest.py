@@ -73,6 +73,7 @@ class Ingest:
         self._preparer = Preparer(sources, recipe, tokenizer, checkpoints, limits.max_document_bytes)
         self._vectors = vectors_of(checkpoints, recipe)
         self._embedding = threading.Lock()
+        self._tried: dict[int, Report] = {}
         # Opened before any work, so that a store that is away or made for another recipe is told at once.
         self._index = Index(store, recipe, self._vectors)
         self._ledger = Ledger(checkpoints.ledger(ledger_name(store, checkpoints.root)))
@@ -115,6 +116,21 @@ class Ingest:
     def work(self, unit: Unit) -> Report:
         """Prepare, embed, load and commit a unit; idempotent. Raises Transient or Terminal; rejects documents."""
         report = Report()
+        try:
+            self._work(unit, report)
+        except BaseException:
+            # Vectors that reached Parquet stay: a second try finds them there, but this run made them.
+            self._tried.setdefault(unit.number, Report()).add(report)
+            raise
+        if unit.number in self._tried:
+            tried = self._tried.pop(unit.number)
+            report.embedded += tried.embedded
+            report.embedded_tokens += tried.embedded_tokens
+            report.reused -= tried.embedded
+        self.tally.add(report)
+        return report
+
+    def _work(self, unit: Unit, report: Report) -> None:
         preparation = self._preparer.prepare(unit.listed, report)
         rows = [self._touched_row(listed) for listed in preparation.untouched]
         report.documents["unchanged"] += len(preparation.untouched)
@@ -139,8 +155,6 @@ class Ingest:
             rows.append(self._loaded_row(one, points))
         with report.timed("commit"):
             self._ledger.append(rows)
-        self.tally.add(report)
-        return report
 
     def _embed(self, prepared: Sequence[Prepared], report: Report) -> dict[str, str]:
         """Put every vector that is missing into Parquet. Returns embedding key → fault, for vectors that are none."""
