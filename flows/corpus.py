@@ -194,9 +194,9 @@ class Corpus:
     def embedder(self) -> Embedder:
         """The engine, started on first use and kept until `close`."""
         if self._embedder is None:
-            from pipeline.embed.vllm import VllmEmbedder
+            from pipeline.embed.vllm import start_engine
 
-            engine = VllmEmbedder(self.model, self.settings.engine)
+            engine = start_engine(self.model, self.settings.engine)
             self.engine_start_seconds = engine.start_seconds
             self._embedder = engine
         return self._embedder

@@ -83,7 +83,7 @@ def one_engine(minilm_engine: VllmEmbedder, monkeypatch: pytest.MonkeyPatch) -> 
         assert model.fingerprint == load_model(Recipe()).fingerprint
         return minilm_engine
 
-    monkeypatch.setattr("pipeline.embed.vllm.VllmEmbedder", started)
+    monkeypatch.setattr("pipeline.embed.vllm.start_engine", started)
     monkeypatch.setattr(minilm_engine, "close", lambda: None)
     return minilm_engine
 

@@ -94,6 +94,11 @@ class VllmEmbedder:
                 _closing.pop().llm_engine.engine_core.shutdown()
 
 
+def start_engine(model: Model, engine: Engine) -> VllmEmbedder:
+    """The one place where an engine is started for a corpus; raises what `VllmEmbedder` does."""
+    return VllmEmbedder(model, engine)
+
+
 @contextmanager
 def _hushed() -> Iterator[Callable[[], str]]:
     """Keeps what the engine and its processes print to themselves; gives a way to read the end of it.
