@@ -73,10 +73,14 @@ class Corpus:
         self, run: Ingest, progress: Progress | None = None, submit: Submit[Unit, Report] | None = None
     ) -> Report:
         """Do all that a run has to do; an error ends it, is recorded and raised."""
+        from pipeline.embed.vllm import likely_device
         from pipeline.schedule import run_all
 
+        in_flight = self.settings.limits.units_in_flight
+        if in_flight is None:
+            in_flight = 3 if likely_device(self.settings.engine) == "cuda" else 1
         try:
-            for report in run_all(run.work, run.units(), self.settings.limits.units_in_flight, submit):
+            for report in run_all(run.work, run.units(), in_flight, submit):
                 if progress is not None:
                     progress(report)
             return run.finish()

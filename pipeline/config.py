@@ -75,8 +75,9 @@ class Limits(_Section):
     unit_tokens: int = Field(default=250_000, ge=1)
     #: … or this many documents.
     unit_documents: int = Field(default=512, ge=1)
-    #: Work units in flight: one is parsed while another is embedded and a third is loaded.
-    units_in_flight: int = Field(default=3, ge=1)
+    #: Work units in flight: 3 with a GPU (one is parsed while another is embedded and a third is loaded); 1 on a CPU,
+    #: where the engine has every core and anything beside it slows it (more helps if a source or store is slow).
+    units_in_flight: int | None = Field(default=None, ge=1)
 
 
 class Settings(_Section):

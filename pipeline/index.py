@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pipeline import chunk as chunking
 from pipeline.checkpoint import Table
@@ -14,7 +14,7 @@ from pipeline.prepare import Prepared
 from pipeline.recipe import ResolvedRecipe
 from pipeline.report import Report
 from pipeline.search import count_words
-from pipeline.types import CollectionSpec, Point
+from pipeline.types import CollectionSpec, Point, Vectors
 
 # BM25 weighs a text by its length over the corpus's mean; a mean this far off (relative) is worth correcting.
 _LENGTH_DRIFT = 0.1
@@ -32,23 +32,26 @@ class Index:
         if self._spec is not None:
             self._spec = store.open(self._make_spec(self._spec.average_length))
 
-    def points(self, one: Prepared, source: str) -> list[Point]:
-        """A document's points, from its rows and the vectors in Parquet."""
-        keys = [self._recipe.model.embedding_key(row["token_hash"]) for row in one.chunks]
-        table = self._vectors.lookup(keys)
-        vectors = table.column("vector").combine_chunks().flatten().to_numpy().reshape(len(keys), -1)
+    def points(self, prepared: Sequence[Prepared]) -> list[list[Point]]:
+        """Each document's points, from its rows and the vectors in Parquet."""
+        keys = [self._recipe.model.embedding_key(row["token_hash"]) for one in prepared for row in one.chunks]
+        table = self._vectors.lookup(keys)  # all at once: a look-up reads whole parts
+        vectors = iter(table.column("vector").combine_chunks().flatten().to_numpy().reshape(len(keys), -1))
+        return [self._points(one, vectors) for one in prepared]
+
+    def _points(self, one: Prepared, vectors: Iterator[Vectors]) -> list[Point]:
         document = one.document
         metadata = json.loads(document["metadata"])
         return [
             Point(
                 record_id=row["record_id"],
-                vector=vector,
+                vector=next(vectors),
                 lexical_text=chunking.engine_text("", row["context"], row["text"]),
                 payload={
                     "document_id": one.document_id,
                     "version_id": one.version_id,
                     "uri": document["uri"],
-                    "source": source,
+                    "source": one.listed.source,
                     "title": document["title"],
                     "section": chunking.SEPARATOR.join(row["section"]),
                     "page": row["page"],
@@ -59,7 +62,7 @@ class Index:
                     "metadata": metadata,
                 },
             )
-            for row, vector in zip(one.chunks, vectors, strict=True)
+            for row in one.chunks
         ]
 
     def fault(self, points: Sequence[Point]) -> str | None:

@@ -136,16 +136,20 @@ class Ingest:
         report.documents["unchanged"] += len(preparation.untouched)
         rows += [self._rejected_row(listed, refused, report) for listed, refused in preparation.refused]
         faults = self._embed(preparation.prepared, report)
-        loadable: list[tuple[Prepared, list[Point]]] = []
+        sound: list[Prepared] = []
         for one in preparation.prepared:
             if fault := next((faults[key] for key in self._keys(one) if key in faults), None):
                 rows.append(self._rejected_row(one.listed, Refused("embed", fault, one.content_hash), report))
-                continue
-            points = self._index.points(one, one.listed.source)
+            else:
+                sound.append(one)
+        loadable: list[tuple[Prepared, list[Point]]] = []
+        with report.timed("load"):
+            made = self._index.points(sound)
+        for one, points in zip(sound, made, strict=True):
             if fault := self._index.fault(points):
                 rows.append(self._rejected_row(one.listed, Refused("load", fault, one.content_hash), report))
-                continue
-            loadable.append((one, points))
+            else:
+                loadable.append((one, points))
         if loadable:
             documents = [one.document_id for one, _ in loadable]
             self._index.replace(documents, [point for _, points in loadable for point in points], report)

@@ -45,6 +45,9 @@ def run_all(
     if submit is not None:
         yield from _windowed(work, units, in_flight, submit)
         return
+    if in_flight == 1:
+        yield from (with_retries(work, unit) for unit in _ahead(units))
+        return
     with ThreadPoolExecutor(in_flight, thread_name_prefix="unit") as pool:
         yield from _windowed(work, units, in_flight, lambda work, unit: pool.submit(with_retries, work, unit))
 

@@ -161,6 +161,13 @@ def engine_settings(model: Model, engine: Engine) -> dict[str, Any]:
     return settings
 
 
+def likely_device(engine: Engine) -> str:
+    """ "cuda" or "cpu", without importing torch to be sure."""
+    if engine.device != "auto":
+        return engine.device
+    return "cuda" if Path("/proc/driver/nvidia/version").exists() else "cpu"
+
+
 def _detect_device() -> str:
     try:
         import torch

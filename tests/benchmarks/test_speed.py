@@ -1,0 +1,134 @@
+"""Speed and memory as ratios within one run; `make bench` runs them and prints the figures for docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows import Corpus
+from flows.bench import make_documents, measure
+from pipeline.config import Recipe, Settings
+from pipeline.embed.model import load_model
+from tests.cranfield import to_beir, to_files
+
+ROOT = Path(__file__).resolve().parents[2]
+ROUNDS = 3
+
+
+def show(**figures: object) -> None:
+    """Print figures past pytest's capture."""
+    print(json.dumps(figures, indent=2), file=sys.__stdout__, flush=True)
+
+
+def texts_per_second(encode: Callable[[], object], count: int) -> float:
+    """How many of `count` texts one call does a second."""
+    started = time.perf_counter()
+    encode()
+    return count / (time.perf_counter() - started)
+
+
+def test_the_pipeline_keeps_up_with_the_bare_engine(workplace: Path) -> None:
+    """Files to committed Parquet and index run at 0.90 or more of bare `LLM.embed` on the same chunks."""
+    result = measure(Settings(), [], 1_000, ROUNDS)
+    show(
+        **{name: result[name] for name in ("engine_tokens_per_second", "pipeline_tokens_per_second", "ratio", "tokens")}
+    )
+    assert result["ratio"] >= 0.90
+
+
+def test_beside_sentence_transformers_and_peers(workplace: Path, corpora: Path) -> None:
+    """1,400 Cranfield abstracts as files into the embedded store: ≥ 1.2 × sentence-transformers' bf16 `encode` alone.
+
+    Peers ran sentence-transformers in float32 underneath; its bare `encode` is timed in the same run, so that their
+    figures of another day can be put on this run's scale.
+    """
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    files = to_files(corpora / "cranfield", workplace / "files")
+    texts = [path.read_text() for path in sorted(files.iterdir())]
+    texts = [text for text in texts if text]
+    path = str(load_model(Recipe()).path)
+    references = {
+        name: SentenceTransformer(path, device="cpu", model_kwargs={"dtype": getattr(torch, name)})
+        for name in ("bfloat16", "float32")
+    }
+    for reference in references.values():
+        reference.encode(texts[:64], batch_size=32)
+    rounds: dict[str, list[float]] = {"corpusvec": [], "bfloat16": [], "float32": []}
+    with Corpus() as warm:
+        engine = warm.embedder
+        warm.embed_queries(texts[:1])
+        for number in range(ROUNDS):
+            with Corpus(data=f"d{number}", store=f"edge:d{number}/index", embedder=engine) as corpus:
+                _ = corpus.recipe
+                started = time.perf_counter()
+                report = corpus.ingest(str(files))
+                rounds["corpusvec"].append(len(texts) / (time.perf_counter() - started))
+                assert report.documents["new"] == len(texts)
+                assert report.documents["rejected"] == 1_400 - len(texts), "empty abstracts are reported"
+            for name, reference in references.items():
+                rounds[name].append(
+                    texts_per_second(lambda r=reference: r.encode(texts, batch_size=32), len(texts))  # type: ignore[misc]
+                )
+    medians = {name: statistics.median(values) for name, values in rounds.items()}
+    over_bf16 = statistics.median(a / b for a, b in zip(rounds["corpusvec"], rounds["bfloat16"], strict=True))
+    over_fp32 = statistics.median(a / b for a, b in zip(rounds["corpusvec"], rounds["float32"], strict=True))
+    show(
+        texts_per_second={name: round(value, 1) for name, value in medians.items()},
+        over_sentence_transformers_bf16=round(over_bf16, 2),
+        over_sentence_transformers_fp32=round(over_fp32, 2),
+        rejected=[(Path(r.uri).name, r.reason) for r in report.rejected],
+    )
+    assert over_bf16 >= 1.2
+
+
+def test_search_quality_on_cranfield(workplace: Path, corpora: Path) -> None:
+    """Hybrid beats both halves on each store: nDCG@10 ≥ 0.43 on Edge, ≥ 0.41 on Milvus Lite."""
+    folder = to_beir(corpora / "cranfield", workplace / "cranfield")
+    with Corpus() as warm:
+        for store, least in (("edge:index", 0.43), ("milvus:index.db", 0.41)):
+            with Corpus(store=store, embedder=warm.embedder) as corpus:
+                scores = corpus.evaluate(folder)
+            show(store=store, **{mode: {k: round(v, 4) for k, v in row.items()} for mode, row in scores.items()})
+            hybrid = scores["hybrid"]["ndcg@10"]
+            assert hybrid >= least
+            assert hybrid > max(scores["dense"]["ndcg@10"], scores["bm25"]["ndcg@10"])
+
+
+@pytest.mark.parametrize("kind", ["files", "rows"])
+def test_memory_does_not_grow_with_the_corpus(workplace: Path, kind: str) -> None:
+    """The coordinating process's peak on a corpus ten times larger is at most 1.2 times as high."""
+    peaks = []
+    for count in (400, 4_000):
+        folder = workplace / str(count)
+        make_documents(folder / "files", count, words=(20, 60))
+        source = str(folder / "files")
+        if kind == "rows":
+            with (folder / "rows.jsonl").open("w") as out:
+                for number, path in enumerate(sorted((folder / "files").iterdir())):
+                    out.write(json.dumps({"_id": str(number), "text": path.read_text()}) + "\n")
+            source = f"jsonl:{folder / 'rows.jsonl'}"
+        script = (
+            "import resource, sys\nfrom flows.cli import main\ncode = main(sys.argv[1:])\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)\nsys.exit(code)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, "ingest", source, "--data", str(folder / "data"), "--json",
+             "--store", f"edge:{folder / 'index'}"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True, cwd=workplace,
+        )  # fmt: skip
+        assert json.loads(done.stdout)["documents"]["new"] == count
+        peaks.append(int(done.stderr.split()[-1]) / 1024)
+    show(
+        kind=kind, documents=[400, 4_000], peak_mib=[round(peak) for peak in peaks], ratio=round(peaks[1] / peaks[0], 3)
+    )
+    assert peaks[1] <= 1.2 * peaks[0]
