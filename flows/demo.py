@@ -10,7 +10,7 @@ import tempfile
 QUERIES = (
     ("how is the backup generator tested", "hybrid"),
     ("what to do when the wind is too strong", "dense"),
-    ("timeout connecting", "bm25"),
+    ("dome position lost", "bm25"),
 )
 SAMPLE = "data/sample"
 
@@ -18,6 +18,8 @@ SAMPLE = "data/sample"
 def main() -> int:
     """Run the demo in the current folder, the root of a checkout. Returns the exit code."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
     # The demo leaves no trace in a Prefect database that may be in use on this machine.
     with tempfile.TemporaryDirectory(prefix="corpusvec-demo-") as home:
         if "PREFECT_API_URL" not in os.environ:

@@ -36,7 +36,9 @@ class Index:
         """Each document's points, from its rows and the vectors in Parquet."""
         keys = [self._recipe.model.embedding_key(row["token_hash"]) for one in prepared for row in one.chunks]
         table = self._vectors.lookup(keys)  # all at once: a look-up reads whole parts
-        vectors = iter(table.column("vector").combine_chunks().flatten().to_numpy().reshape(len(keys), -1))
+        vectors = iter(
+            table.column("vector").combine_chunks().flatten().to_numpy().reshape(-1, self._recipe.model.dimensions)
+        )
         return [self._points(one, vectors) for one in prepared]
 
     def _points(self, one: Prepared, vectors: Iterator[Vectors]) -> list[Point]:

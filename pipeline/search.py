@@ -22,6 +22,11 @@ CANDIDATES = 100
 
 _WORD = re.compile(r"\w+")
 _CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(!=|>=|<=|=|>|<)\s*(.*?)\s*", re.DOTALL)
+# Words of questions that say nothing of what is asked; marking them would hide the others.
+_UNMARKED = frozenset(
+    "a an and are as at be by can do does for from how i if in is it its must of on or that the this to was what when "
+    "where which who why will with".split()
+)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -79,7 +84,7 @@ def count_words(text: str) -> int:
 def snippet(text: str, query: str, width: int, mark: Callable[[str], str]) -> str:
     """The stretch of `text` (one line, about `width` characters) richest in the query's words, each given to `mark`."""
     flat = " ".join(text.split())
-    stems = {_stem(word) for word in _WORD.findall(query.casefold()) if len(word) > 2}
+    stems = {_stem(word) for word in _WORD.findall(query.casefold()) if word not in _UNMARKED}
     found = [match for match in _WORD.finditer(flat) if _stem(match[0].casefold()) in stems]
     start = 0
     if found and len(flat) > width:

@@ -120,7 +120,7 @@ def _guess(data: bytes) -> str:
     western = data[:_SAMPLE].decode("cp1252", "replace")
     # Accented letters and typographic quotes, sprinkled over ASCII: statistics on short texts do worse than this.
     odd = len(_ODD_IN_CP1252.findall(western)) + western.count("\ufffd")
-    if len(high) < 0.2 * len(data[:_SAMPLE]) and odd <= 0.1 * len(high):
+    if len(high) < max(8, 0.2 * len(data[:_SAMPLE])) and odd <= 0.1 * len(high):
         return "cp1252"
     try:
         from charset_normalizer import from_bytes

@@ -73,14 +73,11 @@ def test_a_few_bad_bytes_cost_themselves_only() -> None:
 
 
 def test_real_files_in_many_encodings_say_the_same(corpora: Path) -> None:
-    """One text saved in UTF-8, UTF-16 (three ways) and UTF-32 is parsed to the same words; umlauts survive Latin-1."""
+    """A text saved as UTF-16 (three ways) or UTF-32 says what it said; umlauts survive Latin-1."""
     office = corpora / "office"
-    same = {
-        parse((office / f"fake-text-{name}.txt").read_bytes(), name).text
-        for name in ("utf-16", "utf-16-le", "utf-16-be", "utf-32")
-    }
-    assert len(same) == 1
-    assert "Important points" in same.pop()
+    for name in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        text = parse((office / f"fake-text-{name}.txt").read_bytes(), f"{name}.txt").text
+        assert text.split()[-14:] == "- Hamburgers are delicious - Dogs are the best - I love fuzzy blankets".split()
     latin, utf8 = ((office / name).read_bytes() for name in ("umlauts-non-utf8.md", "umlauts-utf8.md"))
     assert latin != utf8
     assert parse(latin, "a.md").text == parse(utf8, "a.md").text == "können\n\nkönnen\n\näöüß"

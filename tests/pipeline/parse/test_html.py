@@ -26,7 +26,8 @@ def test_any_tag_soup_obeys_the_law(pieces: list[str]) -> None:
 
 def test_structure_is_kept_and_furniture_is_not() -> None:
     """Headings, paragraphs, lists, tables and code are read; scripts, styles, navigation and hidden parts are not."""
-    page = """<html lang=en><head><title>The  page</title><meta name=author content="A. B."><style>x</style></head><body>
+    page = """<html lang=en><head><title>The  page</title>
+    <meta name=author content="A. B."><style>x</style></head><body>
     <nav><a>Home</a></nav><script>var x</script><h2>Head <b>ing</b></h2><p>One<br>two <i>th</i>ree</p>
     <ul><li>a<ul><li>b</li></ul></li></ul><ol start=4><li><p>c</p></li></ol><p hidden>no</p>
     <div style="display: none">no</div><pre>  x\n   y</pre>tail

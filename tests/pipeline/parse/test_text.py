@@ -12,8 +12,9 @@ from tests.pipeline.parse.law import blocks, levels, obeys_the_law
 
 LINES = st.lists(
     st.sampled_from(
-        ["# one", "two", "===", "---", "- three", "  - four", "1. five", "```", "~~~", "    six", "> seven", "| a | b |",
-         "|---|---|", "", "  ", "***", "key: value", "\\|", "#", "######## x", "```python", ">", "-", "a|b", "\t- nine"]
+        ["# one", "two", "===", "---", "- three", "  - four", "1. five", "```", "~~~", "    six", "> seven",
+         "| a | b |", "|---|---|", "", "  ", "***", "key: value", "\\|", "#", "######## x", "```python", ">",
+         "-", "a|b", "\t- nine"]
     )
     | st.text(max_size=20)
 )  # fmt: skip
@@ -63,7 +64,7 @@ def test_lists_nest_and_numbers_stay() -> None:
 
 
 def test_code_is_code_and_its_markup_is_not_read() -> None:
-    """Fenced and indented code are blocks of their own, and a `#` inside is no heading; an open fence runs to the end."""
+    """Fenced and indented code are blocks of their own; a `#` inside is no heading; an open fence runs to the end."""
     parsed = markdown(b"a\n\n```python\n# no heading\n  - no item\n```\n\n    indented\n\n~~~~\n```\nopen", "a.md")
     assert blocks(parsed) == [
         ("paragraph", "a"),

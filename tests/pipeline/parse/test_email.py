@@ -1,0 +1,96 @@
+"""Messages."""
+
+from __future__ import annotations
+
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import Rejected
+from pipeline.parse import detect_media_type, parse
+from tests.pipeline.parse.law import blocks, obeys_the_law
+
+HEADERS = st.sampled_from(
+    ["From: a@b.example", "Subject: =?utf-8?q?caf=C3=A9?=", "Subject: =?nonsense?x?", "Date: yesterday", "To: ,,<", "",
+     "Content-Type: text/html", "Content-Type: multipart/mixed; boundary=x", "--x", "--x--", "<p>hi</p>",
+     "Content-Transfer-Encoding: base64", "Content-Type: text/plain; charset=hex", "Content-Type: message/rfc822"]
+)  # fmt: skip
+
+
+@given(st.lists(HEADERS | st.text(max_size=20)))
+def test_any_message_obeys_the_law(lines: list[str]) -> None:
+    """However broken a message is, it is read as far as it goes, or there is a reason in words."""
+    data = "\n".join(["MIME-Version: 1.0", *lines]).encode("utf-8", "replace")
+    try:
+        obeys_the_law(parse(data, "a.eml"))
+    except Rejected as rejected:
+        assert "cannot be read" not in str(rejected)
+
+
+def message() -> EmailMessage:
+    made = EmailMessage()
+    made["From"], made["To"], made["Subject"] = "Ada <ada@a.example>", "bo@b.example", "Tides of Märch"
+    made["Date"] = "Tue, 29 Jul 2025 12:42:06 +0200"
+    made.set_content("The plain body.\n\nSecond paragraph.")
+    return made
+
+
+def test_headers_come_before_the_body() -> None:
+    """The subject is a heading and the title; who and when is a paragraph and metadata; then comes the text."""
+    parsed = parse(bytes(message()), "a.eml")
+    assert blocks(parsed) == [
+        ("heading", "Tides of Märch"),
+        ("paragraph", "From: Ada <ada@a.example>\nTo: bo@b.example\nDate: Tue, 29 Jul 2025 12:42:06 +0200"),
+        ("paragraph", "The plain body."),
+        ("paragraph", "Second paragraph."),
+    ]
+    assert parsed.title == "Tides of Märch"
+    assert parsed.metadata["date"] == "2025-07-29T12:42:06+02:00"
+    assert parsed.metadata["author"] == "Ada <ada@a.example>"
+
+
+def test_of_alternatives_one_is_read() -> None:
+    """Text is preferred to HTML where both say the same; HTML alone is read as a page; attachments are named."""
+    both = message()
+    both.add_alternative("<h1>Rich</h1>", subtype="html")
+    both.add_attachment(b"\0\1", maintype="image", subtype="png", filename="map.png")
+    parsed = parse(bytes(both), "a.eml")
+    assert "plain body" in parsed.text and "Rich" not in parsed.text
+    assert parsed.metadata["attachments"] == ["map.png"] and "map.png" in parsed.warnings[0]
+    rich = message()
+    rich.set_content("<h2>Rich</h2><p>text</p>", subtype="html")
+    assert blocks(parse(bytes(rich), "a.eml"))[2:] == [("heading", "Rich"), ("paragraph", "text")]
+
+
+def test_a_message_inside_a_message_is_read() -> None:
+    """Forwarded messages keep their own subject and text."""
+    outer = message()
+    inner = message()
+    inner.replace_header("Subject", "Inner")
+    outer.add_attachment(inner)
+    assert [text for kind, text in blocks(parse(bytes(outer), "a.eml")) if kind == "heading"] == [
+        "Tides of Märch",
+        "Inner",
+    ]
+
+
+def test_mail_is_known_by_its_headers() -> None:
+    """A message is one without its extension, too; a note that starts with From and To is not."""
+    assert detect_media_type(bytes(message()), "archive/1234") == "message/rfc822"
+    assert detect_media_type(b"From: me\nTo: you\n\nBring milk.\n", "note.txt") == "text/plain"
+
+
+def test_encrypted_messages_say_so(corpora: Path) -> None:
+    """What only a recipient's key opens is rejected as encrypted."""
+    with pytest.raises(Rejected, match="encrypted"):
+        parse((corpora / "office/eml/fake-encrypted.eml").read_bytes(), "a.eml")
+
+
+def test_a_message_in_utf16_is_read(corpora: Path) -> None:
+    """Mail saved as UTF-16 reads like the same mail in UTF-8."""
+    for name in ("utf-16", "utf-16-le", "utf-16-be"):
+        parsed = parse((corpora / f"office/eml/fake-email-{name}.eml").read_bytes(), "a.eml")
+        assert parsed.title == "Test Email" and "Roses are red" in parsed.text
