@@ -26,6 +26,10 @@ def open_store(url: str, collection: str) -> VectorStore:
             f"'{collection}' cannot name a collection: use letters, digits and _, beginning with no digit, 200 at most"
         )
     scheme, _, rest = url.partition(":")
+    if re.match(r"\w+://[^/]*@", rest):
+        # It would be kept in ledgers, reports and logs.
+        key = "MILVUS_TOKEN" if scheme == "milvus" else "QDRANT_API_KEY"
+        raise UsageError(f"the store's URL carries a user name or key: leave it out, and set {key} in the environment")
     is_url = re.match(r"(https?|tcp)://[^/:\s]+", rest) is not None
     if scheme == "edge" and rest:
         from connectors.stores.qdrant_edge import EdgeStore

@@ -71,3 +71,14 @@ open_store("edge:nowhere", "docs")
 assert vendors & set(sys.modules) == {"qdrant_edge"}
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "variable"),
+    [("qdrant:http://user:s3cret@host:6333", "QDRANT_API_KEY"), ("milvus:http://root:s3cret@host", "MILVUS_TOKEN")],
+)
+def test_a_key_in_the_url_is_refused(url: str, variable: str) -> None:
+    """A secret in a URL would end in ledgers and logs: the message says where it belongs, and does not repeat it."""
+    with pytest.raises(UsageError, match=variable) as refused:
+        open_store(url, "c")
+    assert "s3cret" not in str(refused.value)
