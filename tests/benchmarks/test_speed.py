@@ -119,7 +119,8 @@ def test_memory_does_not_grow_with_the_corpus(workplace: Path, kind: str) -> Non
         # VmHWM is this program's own peak; getrusage would count what the test process was at the fork.
         script = (
             "import re, sys\nfrom flows.cli import main\ncode = main(sys.argv[1:])\n"
-            "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1], file=sys.stderr)\nsys.exit(code)"
+            "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1], file=sys.stderr)\n"
+            "sys.exit(code)"
         )
         done = subprocess.run(
             [sys.executable, "-c", script, "ingest", source, "--data", str(folder / "data"), "--json",
