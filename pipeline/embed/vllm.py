@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
@@ -9,7 +10,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,8 @@ class VllmEmbedder:
             raise Terminal(f"the engine stopped while embedding {len(prompts)} chunks: {error}") from error
         for row, output in zip(order, outputs, strict=True):
             vectors[row] = output.outputs.data.numpy()
+        if self.device == "cpu":
+            _trim_heap()
         return vectors
 
     def close(self) -> None:
@@ -159,6 +162,16 @@ def engine_settings(model: Model, engine: Engine) -> dict[str, Any]:
     if model.dimensions != model.native_dimensions:
         settings["hf_overrides"] = {"is_matryoshka": True, "matryoshka_dimensions": [model.dimensions]}
     return settings
+
+
+def _trim_heap() -> None:
+    """Give freed memory back to the system (glibc only; elsewhere nothing happens).
+
+    A batch of another shape each step leaves the heap in pieces: without this, 10,000 small texts took the process
+    from 0.8 to 1.3 GiB, all of it free.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def likely_device(engine: Engine) -> str:
