@@ -202,5 +202,7 @@ def _prepare_environment(device: str) -> None:
         # The engine in this process: on the cores it shares with us, a process of its own only costs (start: 13 s, not
         # 35 s, on two cores), and no GPU needs feeding while Python is busy.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        # Every length of a batch makes a primitive of its own; a thousand of them, the default, hold 0.3 GiB for ever.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
         # GiB; a pooling engine keeps no cache between steps but must reserve one window.
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
