@@ -104,7 +104,7 @@ def _known(name: str | None) -> str | None:
         name = codecs.lookup(name.strip().strip("\"'")).name if name else None
         if name in _NO_CHARSETS:
             return None
-        b"".decode(name or "utf-8")
+        b"a".decode(name or "utf-8", "replace")  # refuses what is a codec but no charset, such as hex; b"" would not
     except (LookupError, ValueError):
         return None
     return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from encodings.aliases import aliases
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ from pipeline.parse.decode import decode
 ENGLISH = "The ferry leaves at seven; the last one comes back at ten."
 
 
-@given(st.binary() | st.text().map(lambda text: text.encode("utf-16")), st.none() | st.text(max_size=12))
+@given(
+    st.binary() | st.text().map(lambda text: text.encode("utf-16")),
+    st.none() | st.text(max_size=12) | st.sampled_from(sorted({*aliases.values(), "idna", "punycode", "undefined"})),
+)
 def test_any_bytes_decode(data: bytes, declared: str | None) -> None:
     """Decoding never fails, whatever the bytes are and whatever encoding is claimed."""
     text, warning = decode(data, declared)
