@@ -41,10 +41,12 @@ class VllmEmbedder:
 
     def __init__(self, model: Model, engine: Engine) -> None:
         self.dimensions = model.dimensions
-        self.settings = engine_settings(model, engine)
         started = time.monotonic()
+        # Before torch is imported to look at the hardware: its libraries read some of it as they load.
+        _prepare_environment(likely_device(engine))
+        self.settings = engine_settings(model, engine)
         self.device = self.settings.pop("device")
-        _prepare_environment(self.device)
+        _prepare_environment(self.device)  # if the guess was wrong
         log.info("starting the engine: %s", self.settings)
         with _hushed() as last_words:
             try:
