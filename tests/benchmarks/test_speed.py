@@ -105,7 +105,10 @@ def test_search_quality_on_cranfield(workplace: Path, corpora: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["files", "rows"])
 def test_memory_does_not_grow_with_the_corpus(workplace: Path, kind: str) -> None:
-    """The coordinating process's peak on a corpus ten times larger is at most 1.2 times as high."""
+    """The coordinating process's peak on a corpus ten times larger is at most 1.2 times as high.
+
+    The engine is given a process of its own, as on a GPU, so that what is measured is ours.
+    """
     peaks = []
     for count in (1_000, 10_000):
         folder = workplace / str(count)
@@ -125,7 +128,8 @@ def test_memory_does_not_grow_with_the_corpus(workplace: Path, kind: str) -> Non
         done = subprocess.run(
             [sys.executable, "-c", script, "ingest", source, "--data", str(folder / "data"), "--json",
              "--store", f"edge:{folder / 'index'}"],
-            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True, cwd=workplace,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "VLLM_ENABLE_V1_MULTIPROCESSING": "1"},
+            capture_output=True, text=True, check=True, cwd=workplace,
         )  # fmt: skip
         assert json.loads(done.stdout)["documents"]["new"] == count
         peaks.append(int(done.stderr.split()[-1]) / 1024)
