@@ -82,29 +82,40 @@ LEDGER = pa.schema(
         ("uri", pa.string()),
         ("source", pa.string()),
         ("status", pa.string()),  # loaded, rejected or deleted
+        # What was last looked at: the listing's words, the bytes, and the recipe as a whole.
         ("size", pa.int64()),
         ("mtime", pa.float64()),
         ("etag", pa.string()),
-        ("content_hash", pa.string()),  # of the bytes last looked at
-        ("recipe", pa.string()),  # fingerprint of the whole recipe they were last looked at with
-        ("version_id", pa.string()),  # what the store holds; "" if nothing
+        ("content_hash", pa.string()),
+        ("recipe", pa.string()),
+        # What the store holds: nothing if `version_id` is "". The three fingerprints name the tables that it came from.
+        ("version_id", pa.string()),
+        ("parse", pa.string()),
+        ("chunk", pa.string()),
+        ("embed", pa.string()),
+        ("metadata", pa.string()),  # JSON: what the source and the settings say of it, over what the parser found
+        ("metadata_hash", pa.string()),
         ("chunks", pa.int32()),
         ("tokens", pa.int64()),
         ("words", pa.int64()),
-        ("stage", pa.string()),  # of a rejection
-        ("reason", pa.string()),  # of a rejection
+        # Of a rejection, which leaves an older version that the store holds where it is.
+        ("stage", pa.string()),
+        ("reason", pa.string()),
         ("tries", pa.int32()),
         ("run_id", pa.string()),
         ("at", pa.timestamp("us", tz="UTC")),
+        ("forced_at", pa.timestamp("us", tz="UTC")),  # when the backfill began that last embedded it by force
     ]
 )
 RUNS = pa.schema(
     [
         ("run_id", pa.string()),
+        ("kind", pa.string()),  # ingest, backfill, …
+        ("parameters", pa.string()),  # JSON: what, beside its sources, a backfill goes on by
         ("store", pa.string()),
         ("collection", pa.string()),
         ("sources", pa.list_(pa.string())),
-        ("status", pa.string()),
+        ("status", pa.string()),  # running, completed, or "failed: …"
         ("started_at", pa.timestamp("us", tz="UTC")),
         ("finished_at", pa.timestamp("us", tz="UTC")),
         ("report", pa.string()),  # JSON

@@ -68,6 +68,12 @@ class VectorStore(Protocol):
     def upsert(self, points: Sequence[Point]) -> None:
         """Write or overwrite; when it returns, the points are searchable."""
 
+    def patch(self, points: Sequence[Point]) -> None:
+        """Overwrite the payloads of points that exist, whole; their vectors and lexical texts stay as they are.
+
+        Only `record_id` and `payload` of each are looked at. An id that does not exist is fine, and stays absent.
+        """
+
     def fetch(self, record_ids: Sequence[str], vectors: bool = False) -> list[Point]:
         """The points that exist among these ids, in any order; vectors are of shape (0,) unless asked for."""
 

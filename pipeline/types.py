@@ -128,7 +128,7 @@ class Point:
 
 #: Every payload has these keys, in every store. `metadata` is a nested object; the rest are scalars or None.
 PAYLOAD_FIELDS = (
-    "document_id", "version_id", "uri", "source", "title", "section", "page", "page_to", "position", "media_type",
+    "document_id", "uri", "source", "title", "section", "page", "page_to", "position", "media_type",
     "text", "metadata",
 )  # fmt: skip
 
