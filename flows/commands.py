@@ -25,18 +25,54 @@ from pipeline.search import MODES
 def ingest(options: argparse.Namespace) -> int:
     """`corpusvec ingest`."""
     with _opened(options) as (corpus, out), printing.progress_bar() as bar:
-        run = corpus.begin(*options.sources)
-
-        def show(report: Report) -> None:
-            documents = run.tally.report.documents
-            bar.total = documents["seen"]
-            bar.set_postfix(chunks=run.tally.report.chunks, tokens=run.tally.report.tokens, refresh=False)
-            bar.update(sum(documents[name] for name in ("new", "changed", "unchanged", "rejected")) - bar.n)
-
-        report = corpus.drive(run, progress=show)
+        report = corpus.ingest(
+            *options.sources, progress=_shown_by(bar), wait=options.wait, retry_rejected=options.retry_rejected
+        )
         bar.close()
         out(report.as_dict(), lambda: printing.ingested(report, corpus.settings))
     return 0
+
+
+def plan(options: argparse.Namespace) -> int:
+    """`corpusvec plan`."""
+    with _opened(options) as (corpus, out):
+        report = corpus.plan(*options.sources, retry_rejected=options.retry_rejected)
+        counts = report.as_dict()
+        out(
+            {**counts["planned"], "rejected": counts["rejected"], "warnings": counts["warnings"]},
+            lambda: printing.planned(report, corpus.settings),
+        )
+    return 0
+
+
+def backfill(options: argparse.Namespace) -> int:
+    """`corpusvec backfill`."""
+    with _opened(options) as (corpus, out), printing.progress_bar() as bar:
+        report = corpus.backfill(
+            *options.sources, since=options.since, until=options.until, partition=options.partition,
+            force=options.force, progress=_shown_by(bar), wait=options.wait,
+        )  # fmt: skip
+        bar.close()
+        out(report.as_dict(), lambda: printing.ingested(report, corpus.settings))
+    return 0
+
+
+def rejected(options: argparse.Namespace) -> int:
+    """`corpusvec rejected`."""
+    with _opened(options) as (corpus, out):
+        rows = corpus.rejected()
+        out(rows, lambda: printing.rejections(rows))
+    return 0
+
+
+def _shown_by(bar: Any) -> Callable[[Report], None]:
+    def show(report: Report) -> None:
+        documents = report.documents
+        bar.total = documents["seen"]
+        bar.set_postfix(chunks=report.chunks, tokens=report.tokens, refresh=False)
+        bar.update(sum(documents[name] for name in ("new", "changed", "unchanged", "rejected")) - bar.n)
+
+    return show
 
 
 def search(options: argparse.Namespace) -> int:

@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Settings, load_settings
-from pipeline.errors import UsageError
+from pipeline.errors import CorpusvecError, UsageError
 from pipeline.ports import Embedder, Source, VectorStore
 from pipeline.report import Report
 from pipeline.search import MODES, Mode, parse_filter, search
@@ -32,13 +36,18 @@ if TYPE_CHECKING:
     from pipeline.checkpoint import Checkpoints
     from pipeline.embed.model import Model
     from pipeline.embed.tokenizer import ModelTokenizer
-    from pipeline.ingest import Ingest, Unit
+    from pipeline.ingest import Ingest, Task
+    from pipeline.lock import Lock
+    from pipeline.plan import Unit
     from pipeline.recipe import ResolvedRecipe
     from pipeline.schedule import Submit
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[Report], None]
+
+# How often a paused backfill asks whether it may go on.
+_PAUSE_SECONDS = 2.0
 
 
 class Corpus:
@@ -62,17 +71,74 @@ class Corpus:
         *sources: str,
         progress: Progress | None = None,
         submit: Submit[Unit, Report] | None = None,
+        wait: float | None = None,
+        retry_rejected: bool = False,
     ) -> Report:
         """Bring the collection to the state of `sources`: files, folders, globs, fsspec URLs, `jsonl:…`, `hf:…`.
 
-        `progress` is called with each finished work unit's report; `submit` runs the units on a scheduler.
+        Without sources, of those in the settings. `progress` is called after each work unit with the run's report so
+        far; `submit` runs the units on a scheduler. If another run has the collection: waits up to `wait` seconds, or
+        raises Transient. `retry_rejected` tries again what was rejected and has not changed.
         """
-        return self.drive(self.begin(*sources), progress, submit)
+        from pipeline.ingest import Task
+        from pipeline.ledger import Renewal
 
-    def drive(
-        self, run: Ingest, progress: Progress | None = None, submit: Submit[Unit, Report] | None = None
+        with self._locked("ingest", wait) as lock:
+            run = self._begin(sources, Task(renewal=Renewal(rejected=retry_rejected)), lock.check)
+            self._drive(run, progress, submit, lambda: True)
+            return self._finish(run)
+
+    def plan(self, *sources: str, retry_rejected: bool = False) -> Report:
+        """What `ingest` would do, with exact counts, as `planned` of a report. Reads sources and store, writes nothing.
+
+        Raises what the ingest would: Terminal if it would delete too much, for one.
+        """
+        from pipeline.ingest import Task
+        from pipeline.ledger import Renewal
+
+        self._refresh()
+        return self._begin(sources, Task(renewal=Renewal(rejected=retry_rejected))).foresee()
+
+    def backfill(
+        self,
+        *sources: str,
+        since: date | None = None,
+        until: date | None = None,
+        partition: str | None = None,
+        force: bool = False,
+        progress: Progress | None = None,
+        submit: Submit[Unit, Report] | None = None,
+        wait: float | None = None,
+        paused: Callable[[], bool] = lambda: False,
     ) -> Report:
-        """Do all that a run has to do; an error ends it, is recorded and raised."""
+        """`ingest` of those documents only whose date is within [since, until] and whose URI fits the shell pattern.
+
+        A document's date is its metadata's (what the source says, else what the parser found), else its file's. With
+        `force` everything in the range is embedded and written again, once: the same call after a failure goes on.
+        Nothing is deleted. Between two work units it lets go of collection and engine as long as `paused()`, or while
+        another run waits for the collection.
+        """
+        from pipeline.backfill import Backfill
+
+        work = Backfill(since, until, partition, force)
+        opened = self._open_sources(sources)
+        total: Report | None = None
+        while True:
+            with self._locked(work.purpose, wait, polite=True) as lock:
+                run = self._begin(sources, work.task(self.checkpoints.runs(), self.store, opened), lock.check)
+                if self._drive(run, progress, submit, lambda: not (paused() or lock.wanted())):
+                    return work.sum_up(total, self._finish(run))
+                total = work.sum_up(total, run.tally.report)
+                run.fail(work.INTERRUPTED)
+                self.close()
+            wait = math.inf
+            while paused():
+                time.sleep(_PAUSE_SECONDS)
+
+    def _drive(
+        self, run: Ingest, progress: Progress | None, submit: Submit[Unit, Report] | None, go_on: Callable[[], bool]
+    ) -> bool:
+        """Do the run's units; an error ends it, is recorded and raised. False if `go_on` said so before the last."""
         from pipeline.embed.vllm import likely_device
         from pipeline.schedule import run_all
 
@@ -80,25 +146,59 @@ class Corpus:
         if in_flight is None:
             in_flight = 3 if likely_device(self.settings.engine) == "cuda" else 1
         try:
-            for report in run_all(run.work, run.units(), in_flight, submit):
+            run.start()
+            reports = run_all(run.work, run.units(), in_flight, submit, run.stopping)
+            for _ in reports:
                 if progress is not None:
-                    progress(report)
-            return run.finish()
+                    progress(run.tally.report)
+                if not go_on():
+                    reports.close()
+                    return False
+            return True
         except BaseException as error:
-            run.fail(str(error) or type(error).__name__)
+            _record_failure(run, error)
             raise
 
-    def begin(self, *sources: str) -> Ingest:
-        """An ingest to be driven step by step: `units`, `work`, `finish`. Opens sources, model and store."""
+    def _finish(self, run: Ingest) -> Report:
+        try:
+            return run.finish()
+        except BaseException as error:
+            _record_failure(run, error)
+            raise
+
+    def _begin(self, sources: Sequence[str], task: Task, check: Callable[[], None] = lambda: None) -> Ingest:
         from pipeline.ingest import Ingest
 
-        if not sources:
-            raise UsageError("name at least one source: a file, a folder, a glob, a URL, jsonl:PATH or hf:NAME")
-        opened = open_sources(sources)
         return Ingest(
-            opened, self.store, self.recipe, self.tokenizer, lambda: self.embedder, self.checkpoints,
-            self.settings.limits,
+            self._open_sources(sources), self.store, self.recipe, self.tokenizer, lambda: self.embedder,
+            self.checkpoints, self.settings.limits, task, check,
         )  # fmt: skip
+
+    def _open_sources(self, sources: Sequence[str]) -> list[Source]:
+        from pipeline.rules import annotate
+
+        sources = sources or self.settings.sources
+        if not sources:
+            raise UsageError(
+                "name at least one source: a file, a folder, a glob, a URL, jsonl:PATH or hf:NAME; or put `sources` "
+                "into the configuration"
+            )
+        return [annotate(source, self.settings.metadata) for source in open_sources(sources)]
+
+    @contextmanager
+    def _locked(self, purpose: str, wait: float | None, polite: bool = False) -> Iterator[Lock]:
+        """Hold this collection; what other processes did before is seen, what was read before is forgotten."""
+        from pipeline.ledger import ledger_name
+        from pipeline.lock import ROOT, held
+
+        names = {ledger_name(self.store, self.settings.data): "exclusive", ROOT: "shared"}
+        purpose = f"{purpose} into {self.settings.collection}"
+        with held(self.settings.data, names, purpose, wait, polite=polite) as lock:
+            self._refresh()
+            yield lock
+
+    def _refresh(self) -> None:
+        self.__dict__.pop("checkpoints", None)
 
     def search(self, text: str, k: int = 10, mode: Mode = "hybrid", filters: Sequence[str] = ()) -> list[Hit]:
         """The `k` best chunks for `text`, best first. `filters` are `FIELD=VALUE` conditions that must all hold."""
@@ -123,6 +223,12 @@ class Corpus:
         from pipeline.status import describe
 
         return describe(self.checkpoints, self.store)
+
+    def rejected(self) -> list[dict[str, Any]]:
+        """What could not be used: uri, stage, reason, tries and when (ISO 8601), in order of URI."""
+        from pipeline.status import rejected
+
+        return rejected(self.checkpoints, self.store)
 
     def evaluate(self, folder: str | Path, modes: Sequence[Mode] = MODES) -> dict[str, dict[str, float]]:
         """Ingest a BEIR folder's corpus, search its queries: {mode: {"ndcg@10": …, "recall@100": …}}."""
@@ -155,7 +261,7 @@ class Corpus:
         """Tables of record_id, document_id, uri, title, section, page, position, text, vector; from Parquet alone."""
         from pipeline.view import joined
 
-        yield from joined(self.checkpoints, self.store, self.recipe)
+        yield from joined(self.checkpoints, self.store)
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -242,3 +348,9 @@ def open_sources(sources: Sequence[str]) -> list[Source]:
 
     opened = {source.name: source for source in map(open_source, sources)}
     return list(opened.values())
+
+
+def _record_failure(run: Ingest, error: BaseException) -> None:
+    run.stopping.set()
+    with suppress(CorpusvecError):  # a full disk, say, and then the first error is the one to tell
+        run.fail(str(error) or type(error).__name__)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pipeline.config import Settings
-from pipeline.report import Report
+from pipeline.report import DOCUMENTS, Report
 from pipeline.search import snippet
 from pipeline.types import Hit
 
 _SNIPPET = 220
 _REJECTED_SHOWN = 20
+
+# The names of a report's counts, for people.
+_CHUNKS = (("", "chunks"), ("embedded", "embedded"), ("reused", "reused"))
+_TOKENS = (("", "tokens"), ("embedded", "embedded_tokens"))
+_POINTS = (("written", "upserted"), ("patched", "patched"), ("removed", "deleted"))
+_ALWAYS = ("documents seen", "tokens embedded", "seconds")
 
 
 def progress_bar() -> Any:
@@ -36,33 +42,73 @@ def place(uri: str) -> str:
     return shown + (f"#{unquote(parts.fragment)}" if parts.fragment else "")
 
 
+def figures(planned: Mapping[str, Any], done: Mapping[str, Any] | None) -> list[tuple[str, Any, Any]]:
+    """(what, planned, done) for each count of a report; both in the JSON form, done None for a mere plan."""
+
+    def row(name: str, get: Callable[[Mapping[str, Any]], Any]) -> tuple[str, Any, Any]:
+        return name, get(planned), None if done is None else get(done)
+
+    rows = [row(f"documents {name}", lambda r, name=name: r["documents"][name]) for name in DOCUMENTS]
+    rows += [row(f"chunks {name}".rstrip(), lambda r, key=key: r[key]) for name, key in _CHUNKS]
+    rows += [row(f"tokens {name}".rstrip(), lambda r, key=key: r[key]) for name, key in _TOKENS]
+    rows += [row(f"points {name}", lambda r, key=key: r["points"][key]) for name, key in _POINTS]
+    rows += [row(f"bytes {name}", lambda r, name=name: r["bytes"][name]) for name in ("read", "written")]
+    rows.append(row("seconds", lambda r: r["seconds"]["total"] if isinstance(r["seconds"], Mapping) else r["seconds"]))
+    return rows
+
+
+def _table(rows: Sequence[tuple[str, Any, Any]], headings: Sequence[str]) -> list[str]:
+    """The counts that are not zero, a line each."""
+
+    def cell(value: Any) -> str:
+        if value is None:
+            return "unknown"
+        return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
+
+    lines = [f"  {'':<21}" + "".join(f"{heading:>13}" for heading in headings)]
+    for name, *values in rows:
+        shown = values[: len(headings)]
+        if any(shown) or name in _ALWAYS:
+            lines.append(f"  {name:<21}" + "".join(f"{cell(value):>13}" for value in shown))
+    return lines
+
+
+def planned(report: Report, settings: Settings) -> str:
+    """What a run would do."""
+    counts = report.as_dict()
+    lines = [f"{settings.collection} in {settings.store}: nothing was done"]
+    lines += _table(figures(counts["planned"], None), ["planned"])
+    return "\n".join(lines + rejected(counts["rejected"]))
+
+
 def ingested(report: Report, settings: Settings) -> str:
     """The summary of a run."""
-    d = report.documents
-    seconds = report.seconds
-    lines = [
-        f"{settings.collection} in {settings.store}",
-        f"  documents  {d['seen']:,} seen: {d['new']:,} new, {d['changed']:,} changed, {d['unchanged']:,} unchanged, "
-        f"{d['rejected']:,} rejected; {d['deleted']:,} deleted",
-        f"  chunks     {report.chunks:,} with {report.tokens:,} tokens: {report.embedded:,} embedded, "
-        f"{report.reused:,} reused",
-        f"  points     {report.upserted:,} written, {report.deleted:,} removed",
-        f"  time       {seconds['total']:.1f} s, of it {seconds['engine_start']:.1f} s to start the engine",
-    ]
+    counts = report.as_dict()
+    lines = [f"{settings.collection} in {settings.store}"]
+    lines += _table(figures(counts["planned"], counts), ["planned", "done"])
     if report.embedded:
-        lines.append(f"  speed      {report.tokens_per_second:,.0f} tokens/s")
+        started = f", and {report.seconds['engine_start']:.1f} s to start the engine"
+        lines.append(f"  {report.tokens_per_second:,.0f} tokens/s{started if report.seconds['engine_start'] else ''}")
     elif report.chunks == 0:
         lines.append("  nothing had changed, nothing was embedded")
-    lines += rejected(report.as_dict()["rejected"])
+    lines += rejected(counts["rejected"])
     lines += [f"  warning    {place(uri)}: {warning}" for uri, warning in report.warnings[:_REJECTED_SHOWN]]
     return "\n".join(lines)
+
+
+def rejections(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rejected documents, whole."""
+    lines = [
+        f"{place(row['uri'])}\n    {row['stage']}, try {row['tries']} at {row['at']}: {row['reason']}" for row in rows
+    ]
+    return "\n".join(lines) if lines else "nothing is rejected"
 
 
 def rejected(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The rejected documents with their reasons, a line each."""
     lines = [f"  rejected   {place(row['uri'])} ({row['stage']}): {row['reason']}" for row in rows[:_REJECTED_SHOWN]]
     if len(rows) > _REJECTED_SHOWN:
-        lines.append(f"  … and {len(rows) - _REJECTED_SHOWN} more: corpusvec status --json lists them all")
+        lines.append(f"  … and {len(rows) - _REJECTED_SHOWN} more: corpusvec rejected lists them all")
     return lines
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from connectors.stores._common import check_condition
-from pipeline.errors import UsageError
+from pipeline.errors import Terminal, UsageError
 from pipeline.types import Condition, Point
 
 DENSE = "dense"
@@ -23,12 +23,19 @@ BM25 = "bm25"
 DOCUMENT = "document_id"
 _LEXICAL = "lexical_text"
 _BOOLEANS = "booleans"
+# Qdrant cannot read JSON of 128 levels, though it writes it: one such point would spoil every search that meets it.
+_DEEPEST = 100
 _BOUNDS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 
 
 def to_payload(point: Point) -> dict[str, Any]:
-    """A point's payload as it is stored."""
+    """A point's payload as it is stored. Raises Terminal if its metadata are nested too deep to be read again."""
     payload = dict(point.payload)
+    if _levels(payload["metadata"]) > _DEEPEST:
+        raise Terminal(
+            f"The metadata of {payload['uri']} are nested more than {_DEEPEST} deep, which Qdrant cannot hold: leave "
+            f"that document out, or make its metadata flatter"
+        )
     if point.lexical_text != payload.get("text"):
         payload[_LEXICAL] = point.lexical_text
     booleans = [
@@ -40,6 +47,21 @@ def to_payload(point: Point) -> dict[str, Any]:
     if booleans:
         payload[_BOOLEANS] = booleans
     return payload
+
+
+def _levels(value: Any) -> int:
+    """How deep `value` is nested; no deeper than what matters is looked at."""
+    levels, inner = 0, [value]
+    while levels <= _DEEPEST and (
+        inner := [
+            one
+            for outer in inner
+            if isinstance(outer, dict | list)
+            for one in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    ):
+        levels += 1
+    return levels
 
 
 def _boolean(field: str, value: bool) -> str:

@@ -22,7 +22,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from connectors.stores._common import INDEXED, INTEGERS, absent, batched, ranked, settle, to_hit, to_stamp
+from connectors.stores._common import (
+    INDEXED,
+    INTEGERS,
+    absent,
+    batched,
+    patched,
+    ranked,
+    settle,
+    to_hit,
+    to_stamp,
+    under_way,
+)
 from connectors.stores._qdrant import BM25, DENSE, DOCUMENT, of_documents, to_filter, to_payload, to_point
 from pipeline.errors import CorpusvecError, Terminal, Transient, UsageError
 from pipeline.types import CollectionSpec, Condition, Hit, Point, Vectors
@@ -40,7 +51,7 @@ def bm25_encoders(spec: CollectionSpec) -> tuple[Callable[[str], Any], Callable[
     import qdrant_edge as edge
 
     try:
-        model = edge.Bm25(edge.Bm25Config(language=spec.language, avg_len=spec.average_length))
+        model = edge.Bm25(edge.Bm25Config(language=spec.language, avg_len=abs(spec.average_length)))
     except ValueError as error:
         raise UsageError(
             f"BM25 cannot be set up for the language '{spec.language}' and an average length of "
@@ -74,6 +85,8 @@ class EdgeStore:
                 return None
             text = stamp.read_text("utf-8") if stamp.exists() else None
             found = settle(text, spec, self.url, self.collection)
+            if spec is not None:
+                self._sweep()
             if self._shard is None:
                 self._shard = self._edge.EdgeShard.load(str(self._home / "shard"))
         self._use(found)
@@ -88,6 +101,12 @@ class EdgeStore:
                 for point in batch
             ]
             self._update(edge.UpdateOperation.upsert_points(rows))
+
+    def patch(self, points: Sequence[Point]) -> None:
+        """Overwrite the payloads of points that exist."""
+        for batch in patched(points, _BATCH, self.fetch):
+            for point in batch:
+                self._update(self._edge.UpdateOperation.overwrite_payload([point.record_id], to_payload(point)))
 
     def fetch(self, record_ids: Sequence[str], vectors: bool = False) -> list[Point]:
         """The points that exist among these ids."""
@@ -129,11 +148,11 @@ class EdgeStore:
             yield to_point(record.id, record.payload, record.vector)
 
     def set_average_length(self, words: float) -> None:
-        """Recompute the BM25 vectors for this average length; the stamp follows when all are done."""
+        """Recompute the BM25 vectors for this average length; until all are done, the stamp says `under_way`."""
         self._open_shard()
         assert self._spec is not None
         spec = replace(self._spec, average_length=words)
-        self._use(spec)
+        self._stamp(under_way(spec))
         for batch in batched(self.scroll(), _BATCH):
             changed = [
                 self._edge.PointVectors(point.record_id, vectors)
@@ -143,7 +162,7 @@ class EdgeStore:
             self._update(self._edge.UpdateOperation.update_vectors(changed))
         with self._errors():
             self._shard.flush()
-            _write(self._home / "stamp.json", to_stamp(spec))
+        self._stamp(spec)
 
     def flush(self) -> None:
         """Make what was written durable, and give back the room of deleted points once they are a fifth."""
@@ -179,12 +198,23 @@ class EdgeStore:
             shard.close()
             _write(draft / "stamp.json", to_stamp(spec))
             draft.rename(self._home)
-        except OSError:
+            _sync(self._home.parent)
+        except Exception:
             if not self._home.exists():
                 raise
-            # Another process made the collection first: theirs is as good.
+            # Another process made the collection first, and may have swept our draft away: theirs is as good.
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove the drafts of makers that were killed: once there is a collection, nobody needs one."""
+        for draft in self._home.parent.glob(f".{self.collection}-{'[0-9a-f]' * 32}"):
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _stamp(self, spec: CollectionSpec) -> None:
+        with self._errors():
+            _write(self._home / "stamp.json", to_stamp(spec))
+        self._use(spec)
 
     def _use(self, spec: CollectionSpec | None) -> None:
         self._spec = spec
@@ -257,7 +287,12 @@ def _write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Make durable which files the folder at `path` has."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

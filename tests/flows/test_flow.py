@@ -114,7 +114,8 @@ def test_a_deployment_run_does_the_job_and_shows_it(prefect: tuple[str, dict[str
     shown = artifacts(api)
     assert shown["ingest-progress"]["data"] == 100
     table = {row["what"]: row["count"] for row in json.loads(shown["ingest-summary"]["data"])}
-    assert (table["seen"], table["new"], table["rejected"], table["points written"]) == (2, 1, 1, 1)
+    seen, new, rejected = (table[f"documents {name}"] for name in ("seen", "new", "rejected"))
+    assert (seen, new, rejected, table["points written"]) == (2, 1, 1, 1)
     (rejected,) = json.loads(shown["ingest-rejected"]["data"])
     assert rejected["uri"].endswith("nothing.txt")
     assert rejected["reason"]

@@ -1,0 +1,185 @@
+"""Leases: what an owner learns, whom a claim keeps out, and every order in which claimants may write and look."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import Terminal, Transient
+from pipeline.lease import Lease
+from pipeline.lock import Claim, Lock, Mode, held
+from tests.pipeline.test_lock import HOLDS, RUN, ObjectStore, is_free, kill, locks, owner, process, until
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> str:
+    """An object store."""
+    return f"objects://{tmp_path}/data"
+
+
+def lost(lock: Lock) -> str:
+    """What the owner is told; waits for it."""
+    while True:
+        try:
+            lock.check()
+        except Terminal as error:
+            return str(error)
+        time.sleep(0.01)
+
+
+def test_an_owner_that_is_awake_keeps_its_lease(objects: str) -> None:
+    """A lease is renewed for as long as its owner lives: nobody gets in, lives after it would have expired."""
+    with held(objects, RUN, "ingest docs/", lease_seconds=1) as lock:
+        with pytest.raises(Transient), held(objects, RUN, "ingest mail/", wait=2.5):
+            raise AssertionError("two are in")
+        lock.check()
+
+
+def test_an_owner_that_was_taken_for_dead_learns_of_it(objects: str) -> None:
+    """A process that was stopped for longer than its lease, and woke up, is told before it commits anything."""
+    with held(objects, RUN, "ingest docs/", lease_seconds=1) as lock:
+        for path in locks(objects).iterdir():
+            path.unlink()
+        with held(objects, RUN, "ingest mail/") as other:
+            told = lost(lock)
+            other.check()
+    assert told.startswith("lost the lock on the collection notes and the data in objects:")
+    assert told.endswith(
+        "another run took this one for dead, so that another run may be at work by now; "
+        "run this again, and it goes on where it ended"
+    )
+
+
+def test_an_owner_whose_store_went_away_learns_of_it(objects: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease that cannot be renewed is lost when its time is over, and not with the first failure."""
+    with held(objects, RUN, "ingest docs/", lease_seconds=1) as lock:
+        failures = []
+
+        def fail(*_: Any) -> None:
+            failures.append("no")
+            raise ConnectionError("no route")
+
+        monkeypatch.setattr(ObjectStore, "pipe_file", fail)
+        until(lambda: failures)
+        lock.check()
+        assert "it was not renewed for 1 s" in lost(lock)
+        assert len(failures) > 1
+
+
+def test_an_expired_lease_is_watched_before_it_is_believed(objects: str) -> None:
+    """Clocks differ: a lease that looks expired but is renewed is respected; one that is not is taken over at once."""
+    with owner(objects, lease_seconds=1) as other:
+        with pytest.raises(Transient), held(objects, RUN, "ingest mail/", lease_seconds=1):
+            raise AssertionError("two are in")
+        kill(other)
+    for path in locks(objects).iterdir():
+        claim = json.loads(path.read_bytes())
+        path.write_text(json.dumps(claim | {"expires": claim["expires"] - 3600}))
+    assert is_free(objects)
+
+    behind = (
+        """
+import time
+mine = time.time
+time.time = lambda: mine() - 3600
+"""
+        + HOLDS
+    )
+    with process(behind, objects, "1") as alive:
+        assert alive.stdout is not None
+        assert alive.stdout.readline() == "in\n"
+        assert not is_free(objects)
+
+
+def test_a_store_that_does_not_answer_is_worth_another_try(objects: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver's own exceptions are told as what they are: the lock cannot be had now."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(ObjectStore, "ls", fail)
+    with pytest.raises(Transient, match=r"^cannot lock objects:.* now: no route"), held(objects, RUN, "ingest docs/"):
+        raise AssertionError("locked")
+
+
+class TurnByTurn(MemoryFileSystem):
+    """A store whose every call waits until it is that thread's turn."""
+
+    protocol = "turns"
+    store: dict[str, Any] = {}  # noqa: RUF012
+    pseudo_dirs = [""]  # noqa: RUF012
+    cachable = False
+    turns: Turns
+
+
+class Turns:
+    """Threads that stop before each call of the store, and go on one at a time, as `choose` says."""
+
+    def __init__(self, choose: Callable[[int], int]) -> None:
+        self.choose = choose
+        self.waiting: dict[threading.Thread, threading.Event] = {}
+        self.changed = threading.Condition()
+
+    def stop(self) -> None:
+        gate = threading.Event()
+        with self.changed:
+            self.waiting[threading.current_thread()] = gate
+            self.changed.notify()
+        gate.wait()
+
+    def run(self, threads: list[threading.Thread]) -> None:
+        for thread in threads:
+            thread.start()
+        while True:
+            with self.changed:
+                while any(thread.is_alive() and thread not in self.waiting for thread in threads):
+                    self.changed.wait(0.001)
+                if not self.waiting:
+                    return
+                ready = [thread for thread in threads if thread in self.waiting]
+                self.waiting.pop(ready[self.choose(len(ready))]).set()
+
+
+for _verb in ("ls", "cat_file", "pipe_file", "rm_file"):
+
+    def _gated(self: TurnByTurn, *arguments: Any, _verb: str = _verb, **options: Any) -> Any:
+        if threading.current_thread().name == "claimant":
+            TurnByTurn.turns.stop()
+        return getattr(MemoryFileSystem, _verb)(self, *arguments, **options)
+
+    setattr(TurnByTurn, _verb, _gated)
+
+fsspec.register_implementation("turns", TurnByTurn, clobber=True)
+
+
+@given(st.data(), st.lists(st.sampled_from(["exclusive", "shared"]), min_size=2, max_size=3))
+@settings(max_examples=60, deadline=None)
+def test_no_order_of_events_lets_two_in(data: st.DataObject, modes: list[Mode]) -> None:
+    """However the calls of two or three who claim at once interleave: never two that exclude each other, never none."""
+    TurnByTurn.store.clear()
+    TurnByTurn.turns = Turns(lambda count: data.draw(st.integers(0, count - 1)))
+    claimants = [Lease("turns://data", {"a": mode}, "", 600) for mode in modes]
+    answers: dict[int, Claim | None] = {}
+
+    def claim(number: int) -> None:
+        claimants[number].pause = 0
+        answers[number] = claimants[number].take(polite=False)
+
+    TurnByTurn.turns.run(
+        [threading.Thread(target=claim, args=(number,), name="claimant") for number in range(len(modes))]
+    )
+    inside = [modes[number] for number, answer in answers.items() if answer is None]
+    for claimant in claimants:
+        claimant.release()
+    assert len(answers) == len(modes)
+    assert inside == ["exclusive"] or (inside and set(inside) == {"shared"})
