@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipeline.checkpoint import LEDGER, KeyIndex, Table
 from pipeline.config import fingerprint
@@ -31,6 +32,10 @@ _BATCH = 512
 _SHARED = ("source", "status", "recipe", "parse", "chunk", "embed", "metadata_hash", "stage", "reason", "run_id")
 # Held in memory; the metadata themselves can be long, and only loading and auditing need them.
 _HELD = tuple(name for name in LEDGER.names if name != "metadata")
+# What tells whether a document needs a look.
+_CHECKED = (
+    "status", "recipe", "stage", "size", "mtime", "etag", "content_hash", "metadata_hash", "forced_at", "version_id",
+)  # fmt: skip
 _LOOKED_AT = ("document_id", "size", "mtime", "etag", "content_hash")
 
 Row = Mapping[str, Any]
@@ -98,19 +103,28 @@ class Ledger:
         self, source: Source, recipe: str, overlapping: bool = False, renewal: Renewal | None = None
     ) -> Iterator[Listed]:
         """Everything `source` lists, each with its row. `overlapping` drops what an earlier source listed too."""
+        renewal = renewal or Renewal()
         items = iter(source.list())
         while batch := list(islice(items, _BATCH)):
             ids = [document_id(item.uri) for item in batch]
             positions = self._index.find(ids)[:, 1]
-            rows = iter(_take(self._rows, positions))
             known = iter(self._known_elsewhere([i for i, at in zip(ids, positions, strict=True) if at < 0]))
-            for item, identity, position in zip(batch, ids, positions, strict=True):
-                previous = next(rows) if position >= 0 else None
+            for item, identity, position, checked in zip(
+                batch, ids, positions, self._take(positions, _CHECKED), strict=True
+            ):
                 elsewhere = next(known) if position < 0 else None
                 if not self._first_sight(identity, int(position), overlapping):
                     continue
-                settled = is_settled(item, previous, recipe, renewal or Renewal())
+                settled = is_settled(item, checked, recipe, renewal)
+                # On a quiet night a few columns are all there is to look at: whole rows are for what is not quiet.
+                quiet = settled and checked is not None and checked["status"] == LOADED
+                previous = checked if quiet or checked is None else self._take(np.array([position]), _HELD)[0]
                 yield Listed(item, source.name, previous, settled, previous or elsewhere)
+
+    def _take(self, positions: NDArray[np.int64], columns: Sequence[str]) -> list[Row | None]:
+        found = positions[positions >= 0]
+        rows = iter(self._rows.select(columns).take(pa.array(found)).to_pylist() if len(found) else [])
+        return [next(rows) if position >= 0 else None for position in positions]
 
     def _known_elsewhere(self, ids: Sequence[str]) -> Sequence[Row | None]:
         if not ids:
@@ -123,7 +137,7 @@ class Ledger:
             self._elsewhere = index, rows
         index, table = self._elsewhere
         positions = index.find(ids)[:, 1]
-        found = iter(_take(table, positions))
+        found = iter(table.take(pa.array(positions[positions >= 0])).to_pylist())
         return [next(found) if position >= 0 else None for position in positions]
 
     def _first_sight(self, identity: str, position: int, overlapping: bool) -> bool:
@@ -220,12 +234,6 @@ def _load(table: Table, columns: Sequence[str]) -> pa.Table:
             shared = whole.column(name).dictionary_encode().unify_dictionaries()
             whole = whole.set_column(whole.schema.get_field_index(name), name, shared)
     return whole.combine_chunks()
-
-
-def _take(rows: pa.Table, positions: Any) -> list[Row]:
-    known = [int(position) for position in positions if position >= 0]
-    found: list[Row] = rows.take(pa.array(known, pa.int64())).to_pylist() if known else []
-    return found
 
 
 def is_settled(item: Item, previous: Row | None, recipe: str, renewal: Renewal) -> bool:

@@ -95,24 +95,30 @@ class Planner:
         whole = self._recipe.fingerprints.whole
         for source in self._sources:
             listing = self._ledger.compare(source, whole, len(self._sources) > 1, self._renewal)
-            while True:
+            done = False
+            while not done:
+                # Counted some at a time: a report for each of a million settled documents would cost more than they do.
                 report = Report()
                 with report.timed("list"):
-                    listed = next(listing, None)
-                    while listed is not None and self._select is not None and not self._select(listed):
-                        listed = next(listing, None)
-                if listed is None:
-                    break
-                report.documents["seen"] += 1
-                if listed.settled and listed.previous is not None:
-                    if listed.previous["status"] == REJECTED:
-                        report.reject(Rejection(listed.item.uri, listed.previous["stage"], listed.previous["reason"]))
-                    else:
-                        report.documents["unchanged"] += 1
+                    found = self._next_unsettled(listing, report)
+                    done = found is None
                 report.planned.documents.update(report.documents)
                 self._tally.add(report)
-                if not listed.settled:
-                    yield listed
+                if found is not None:
+                    yield found
+
+    def _next_unsettled(self, listing: Iterator[Listed], report: Report) -> Listed | None:
+        for listed in listing:
+            if self._select is not None and not self._select(listed):
+                continue
+            report.documents["seen"] += 1
+            if not listed.settled:
+                return listed
+            if listed.previous is not None and listed.previous["status"] == REJECTED:
+                report.reject(Rejection(listed.item.uri, listed.previous["stage"], listed.previous["reason"]))
+            else:
+                report.documents["unchanged"] += 1
+        return None
 
     def plan(self, unit: Unit, report: Report) -> UnitPlan:
         """What `unit` comes to. Raises Transient if a source or the store does not answer."""

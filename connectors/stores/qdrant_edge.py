@@ -39,6 +39,8 @@ from pipeline.errors import CorpusvecError, Terminal, Transient, UsageError
 from pipeline.types import CollectionSpec, Condition, Hit, Point, Vectors
 
 _BATCH = 500
+# The engine writes by mapping files into memory: on a full disk it does not fail, the process dies of a bus error.
+_ROOM = 128 << 20
 # Bigger than any shard: the only work left to the engine's optimizers is to clear away what was deleted.
 _NEVER_KB = 1 << 40
 
@@ -166,9 +168,12 @@ class EdgeStore:
 
     def flush(self) -> None:
         """Make what was written durable, and give back the room of deleted points once they are a fifth."""
+        shard = self._open_shard()
         with self._errors():
-            self._open_shard().optimize()
-            self._shard.flush()
+            # It may write the whole of the shard anew, beside the old one.
+            if shutil.disk_usage(self._home).free > _ROOM + _size(self._home):
+                shard.optimize()
+            shard.flush()
 
     def close(self) -> None:
         """Release the files."""
@@ -180,6 +185,8 @@ class EdgeStore:
     def _create(self, spec: CollectionSpec) -> None:
         edge = self._edge
         bm25_encoders(spec)
+        self._home.parent.mkdir(parents=True, exist_ok=True)
+        self._check_room(self._home.parent)
         draft = self._home.with_name(f".{self.collection}-{uuid.uuid4().hex}")
         shard_path = draft / "shard"
         shard_path.mkdir(parents=True)
@@ -255,8 +262,18 @@ class EdgeStore:
                 return
 
     def _update(self, operation: Any) -> None:
+        shard = self._open_shard()
+        self._check_room(self._home)
         with self._errors():
-            self._open_shard().update(operation)
+            shard.update(operation)
+
+    def _check_room(self, folder: Path) -> None:
+        free = shutil.disk_usage(folder).free
+        if free < _ROOM:
+            raise Terminal(
+                f"The disk of {self.url} is full: it has {free >> 20} MiB left, and an embedded index needs "
+                f"{_ROOM >> 20} to be written safely. Free some, and run it again"
+            )
 
     def _open_shard(self) -> Any:
         if self._shard is None:
@@ -277,6 +294,11 @@ class EdgeStore:
                     f"index serves one at a time: wait for it, stop it, or use a Qdrant server"
                 ) from error
             raise Terminal(f"The collection '{self.collection}' at {self.url} failed: {error}") from error
+
+
+def _size(folder: Path) -> int:
+    """Bytes on the disk: the engine's files are mostly holes."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
 def _write(path: Path, text: str) -> None:

@@ -90,6 +90,8 @@ class VectorStoreContract:
     takes_average_length: ClassVar[bool] = True
     #: Whether true and 1 are told apart in metadata.
     tells_booleans: ClassVar[bool] = True
+    #: Whether each call of the vendor's is a request over the network.
+    remote: ClassVar[bool] = True
     #: How many points are many: more than one batch of any kind.
     many: ClassVar[int] = 1_203
     #: How many random filters to try.
@@ -301,13 +303,19 @@ class VectorStoreContract:
             assert store.count([condition]) == len(of)
         assert all(set(one.payload["metadata"]) <= {"flag"} for one in store.scroll())
 
-    def test_many_patches(self, store: VectorStore) -> None:
-        """Many points are patched in one go, each with its own payload, and as well twice."""
+    def test_many_patches(self, store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Many points are patched in one go, each with its own payload, in few requests, and as well twice."""
+        requests: list[str] = []
+        if self.remote:
+            call = store._call  # type: ignore[attr-defined]
+            monkeypatch.setattr(store, "_call", lambda verb, **rest: requests.append(verb) or call(verb, **rest))
         points = [point("text", n=n, metadata={"n": n}) for n in range(self.many)]
         store.upsert(points)
         changed = [patched(one, page=one.payload["position"], metadata={"m": 1}) for one in points]
         for _ in range(2):
+            requests.clear()
             store.patch(changed)
+            assert len(requests) <= self.many / 50
             assert {one.record_id: one.payload for one in store.scroll()} == {
                 one.record_id: one.payload for one in changed
             }

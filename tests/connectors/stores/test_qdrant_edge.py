@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 from connectors.stores import open_store, qdrant_edge
 from pipeline.errors import Terminal, Transient, UsageError
 
-from .contract import SPEC, VectorStoreContract, ids, patched, point, sentence
+from .contract import SPEC, VectorStoreContract, ids, patched, point, sentence, unit
 from .script import assert_nothing_is_lost
 
 ROOT = Path(__file__).parents[3]
@@ -86,6 +87,7 @@ def run_to_death(program: str, *arguments: str) -> None:
 
 class TestQdrantEdge(VectorStoreContract):
     filters: ClassVar[int] = 300
+    remote: ClassVar[bool] = False
 
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
@@ -227,6 +229,28 @@ class TestQdrantEdge(VectorStoreContract):
         assert store.open() == SPEC
         assert len({round(hit.score, 5) for hit in store.search_bm25("fox", 1_000)}) == 1
         store.close()
+
+    def test_full_disk(self, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With the disk all but full, nothing is written, for that would kill the process; what is there can be read,
+        and deleting gives no room back before there is some."""
+        full = open_store(url, "docs")
+        usage = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 << 20))
+        with pytest.raises(Terminal) as caught:
+            full.open(SPEC)
+        assert "is full: it has 100 MiB left" in sentence(caught.value)
+        assert list(tmp_path.rglob("*docs*")) == []
+        monkeypatch.undo()
+        full.open(SPEC)
+        full.upsert([point("there", n=n) for n in range(300)])
+        full.delete(ids(point("there", n=n) for n in range(200)))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 << 20))
+        for write in (full.upsert, full.patch):
+            with pytest.raises(Terminal, match="is full"):
+                write([point("there", n=250)])
+        full.flush()
+        assert full.count() == len(full.search_dense(unit(1.0), 300)) == 100
+        full.close()
 
     def test_too_deep(self, url: str) -> None:
         """Metadata that the engine could write and never read again are refused, by document, before they do harm."""
