@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from pipeline.checkpoint import Checkpoints
+from pipeline.checkpoint import Checkpoints, Table
 from pipeline.compare import Points
 from pipeline.config import fingerprint
 from pipeline.errors import CorpusvecError, Rejected, Terminal, Transient
@@ -74,9 +74,9 @@ def audit(
     """
     names = [*(source.name for source in sources), *(unknown.what for unknown in unopened)]
     result = Audit(store.url, store.collection, checkpoints.root, names, unknown=list(unopened))
-    _compare_points(result, checkpoints, store, recipe)
+    newest = _compare_points(result, checkpoints, store, recipe)
     if sources:
-        _compare_sources(result, checkpoints, store, sources)
+        _compare_sources(result, checkpoints, store, sources, newest["recipe"] if newest else "")
     return result
 
 
@@ -91,25 +91,27 @@ def sources_of(checkpoints: Checkpoints, store: VectorStore) -> list[str]:
 # -- The store and the checkpoints ----------------------------------------------------------------------------------
 
 
-def _compare_points(result: Audit, checkpoints: Checkpoints, store: VectorStore, recipe: Fingerprints | None) -> None:
+def _compare_points(
+    result: Audit, checkpoints: Checkpoints, store: VectorStore, recipe: Fingerprints | None
+) -> Row | None:
+    """Judges the store and the checkpoints. Returns the ledger's row of the document that was loaded last."""
     table = checkpoints.ledger(ledger_name(store, checkpoints.root))
     spec: CollectionSpec | None = None
     points: Points | None = None
     with result.judging(STORE):
         spec = store.open()
         points = Points(store, absent=spec is None)
+    newest: Row | None = None
     failure: CorpusvecError | None = Terminal("the checkpoints could not be read, so there was nothing to compare with")
     with result.judging(CHECKPOINTS) as found:
-        newest = None
-        for part in table.current(["document_id", "uri", "status", "version_id", "recipe", *_STAGES, "at"]):
-            for row in part.filter(pc.field("status") != DELETED).to_pylist():
-                result.rejected += row["status"] == REJECTED
-                if row["status"] == LOADED and not row["version_id"]:
-                    found.append(_of_row(MISSING, row, "loading it again was begun, and not finished"))
-                    if points:
-                        points.spare([row["document_id"]])
-                elif row["status"] == LOADED and (newest is None or row["at"] > newest["at"]):
-                    newest = row
+        for row in _known(table):
+            result.rejected += row["status"] == REJECTED
+            if row["status"] == LOADED and row["version_id"]:
+                newest = row if newest is None or row["at"] > newest["at"] else newest
+            elif row["status"] == LOADED:
+                found.append(_of_row(MISSING, row, "loading it again was begun, and not finished"))
+                if points:
+                    points.spare([row["document_id"]])
         found += _collection_recipe(spec, newest, recipe)
         standard = _standard(spec, newest, recipe)
         for batch in holdings(checkpoints, store):
@@ -120,7 +122,7 @@ def _compare_points(result: Audit, checkpoints: Checkpoints, store: VectorStore,
                 points.compare(batch)
         failure = None
     if points is None:
-        return
+        return newest
     with result.judging(STORE) as found:
         if failure:
             raise failure
@@ -130,6 +132,12 @@ def _compare_points(result: Audit, checkpoints: Checkpoints, store: VectorStore,
         found += points.judge(lambda ids: list(table.lookup(ids, ["document_id", "uri"]).to_pylist()))
         result.absent = spec is None and result.documents > 0
     result.points, result.stored = points.expected, points.stored
+    return newest
+
+
+def _known(table: Table) -> Iterator[Row]:
+    for part in table.current(["document_id", "uri", "status", "version_id", "recipe", *_STAGES, "at"]):
+        yield from part.filter(pc.field("status") != DELETED).to_pylist()
 
 
 def _of_row(kind: str, row: Row, detail: str) -> Finding:
@@ -180,7 +188,7 @@ def _document_recipes(batch: Sequence[Holding], standard: Row | None) -> Iterato
     for holding in batch:
         entry = holding.entry
         # What is rejected keeps what an older recipe made of an older version, and that is known.
-        if standard and entry["status"] == LOADED:
+        if standard and entry["status"] == LOADED and not holding.lost:
             other = [stage for stage in _STAGES if entry[stage] != standard[stage]]
             if other:
                 yield _of_row(OTHER_RECIPE, entry, f"made by another recipe: {', '.join(other)}")
@@ -189,13 +197,15 @@ def _document_recipes(batch: Sequence[Holding], standard: Row | None) -> Iterato
 # -- The sources ----------------------------------------------------------------------------------------------------
 
 
-def _compare_sources(result: Audit, checkpoints: Checkpoints, store: VectorStore, sources: Sequence[Source]) -> None:
+def _compare_sources(
+    result: Audit, checkpoints: Checkpoints, store: VectorStore, sources: Sequence[Source], recipe: str
+) -> None:
     complete: list[Source] = []
     with result.judging(CHECKPOINTS) as gone:
         ledger = Ledger(checkpoints.ledger(ledger_name(store, checkpoints.root)))
         for source in sources:
             with result.judging(source.name) as found:
-                for listed in ledger.compare(source, "", len(sources) > 1):
+                for listed in ledger.compare(source, recipe, len(sources) > 1):
                     try:
                         found += _compare_listed(source, listed)
                     except CorpusvecError as error:
@@ -212,6 +222,8 @@ def _compare_listed(source: Source, listed: Listed) -> list[Finding]:
     def found(kind: str, detail: str) -> list[Finding]:
         return [Finding(kind, SOURCE, item.uri, document_id(item.uri), detail)]
 
+    if listed.settled:
+        return []
     if row is None or row["status"] == DELETED:
         return found(MISSING, "listed, and not ingested")
     rejected = row["status"] == REJECTED

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import CorpusvecError, Transient
 from pipeline.findings import ALTERED, DUPLICATED, MISSING, ORPHANED, STALE, STORE, Finding
-from pipeline.keys import NO_KEYS, Keys, among, pack, unite
+from pipeline.keys import NO_KEYS, Keys, among, pack, unite, unpack
 from pipeline.ports import VectorStore
 from pipeline.types import Point, Vectors
 from pipeline.view import Holding
@@ -147,8 +148,9 @@ class Points:
             return
         owners, documents = np.concatenate(self._owners), np.concatenate(self._documents)
         ids: dict[str, list[str]] = defaultdict(list)
-        for number in twice:
-            ids[_unpack(documents[owners[number]])].append(_unpack(keys[number]))
+        names = zip(unpack(documents[owners[list(twice)]]), unpack(keys[list(twice)]), strict=True)
+        for document, record in names:
+            ids[str(UUID(document))].append(str(UUID(record)))
         for row in rows_of(list(ids)):
             document = row["document_id"]
             detail = "there more than once"
@@ -207,8 +209,3 @@ def _numbers(keys: Keys, order: NDArray[np.int64], ids: Sequence[str]) -> list[i
         found = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
         numbers[ours] = np.where(keys[found] == wanted, found, -1)
     return [int(number) for number in numbers]
-
-
-def _unpack(key: Any) -> str:
-    digits = bytes(key).ljust(16, b"\0").hex()
-    return "-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.index import Change
-from pipeline.ledger import DELETED, LOADED, REJECTED, Listed, hash_metadata
+from pipeline.ledger import DELETED, LOADED, LOADING, REJECTED, Listed, hash_metadata
 from pipeline.prepare import Refused
 from pipeline.recipe import Fingerprints
 from pipeline.search import count_words
@@ -19,6 +19,9 @@ Row = dict[str, Any]
 
 # What a row says of the version that the store holds, whatever has become of a newer one.
 _HELD = ("version_id", "parse", "chunk", "embed", "chunks", "tokens", "words", "forced_at")
+
+
+_NOTHING: Row = {"version_id": "", "chunks": 0, "tokens": 0, "words": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,18 @@ class Entries:
     def loaded(self, change: Change) -> Row:
         """The collection holds this version, and nothing else of the document."""
         one = change.one
+        looked_at = {**self._looked_at(one.listed), "status": LOADED, "content_hash": one.content_hash}
+        return {**looked_at, **self._held(change)}
+
+    def loading(self, change: Change) -> Row:
+        """Points of a document that the collection did not hold are about to be written: whatever happens, they are
+        known to be there, so that they go if the document does."""
+        return {**(change.one.listed.previous or _NOTHING), **self._looked_at(change.one.listed),
+                "status": LOADING, "recipe": ""}  # fmt: skip
+
+    def _held(self, change: Change) -> Row:
+        one = change.one
         return {
-            **self._looked_at(one.listed),
-            "status": LOADED,
-            "content_hash": one.content_hash,
             "version_id": one.version_id,
             "parse": self.fingerprints.parse,
             "chunk": self.fingerprints.chunk,
@@ -51,12 +62,13 @@ class Entries:
             "forced_at": self.forced_since or (one.listed.previous or {}).get("forced_at"),
         }
 
-    def rejected(self, listed: Listed, refused: Refused) -> Row:
-        """It cannot be used. What the store holds of it stays: an older version beats none."""
-        previous = listed.previous or {"version_id": "", "chunks": 0, "tokens": 0, "words": 0}
+    def rejected(self, listed: Listed, refused: Refused, older: Change | None = None) -> Row:
+        """It cannot be used. What the store holds of it stays (`older`, as it is now): an older version beats none."""
+        previous = listed.previous or _NOTHING
+        held = {name: previous.get(name) for name in _HELD} if older is None else self._held(older)
         return {
-            **{name: previous.get(name) for name in _HELD},
             **self._looked_at(listed),
+            **held,
             "status": REJECTED,
             "content_hash": refused.content_hash,
             "stage": refused.stage,

@@ -99,5 +99,7 @@ class Judging:
             return True
         if isinstance(error, Stopped | UsageError) or not isinstance(error, CorpusvecError | OSError):
             return False
-        self._audit.unknown.append(Unknown(self._what, str(error)))
+        unknown = Unknown(self._what, str(error))
+        if unknown not in self._audit.unknown:
+            self._audit.unknown.append(unknown)
         return True

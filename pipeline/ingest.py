@@ -26,8 +26,8 @@ from pipeline.embed import gate
 from pipeline.entries import Entries
 from pipeline.errors import Stopped
 from pipeline.index import Change, Index
-from pipeline.ledger import Ledger, Listed, Renewal, ledger_name
-from pipeline.plan import Planner, Selection, Unit, UnitPlan, was_loaded
+from pipeline.ledger import Ledger, Listed, Renewal, ledger_name, may_hold
+from pipeline.plan import Planner, Selection, Unit, UnitPlan, outcome, was_loaded
 from pipeline.ports import Embedder, Source, Tokenizer, VectorStore
 from pipeline.prepare import Prepared, Preparer, Refused, Row
 from pipeline.recipe import ResolvedRecipe
@@ -124,7 +124,7 @@ class Ingest:
         if self._task.deletes:
             gone = self._planner.gone()
             self._planner.count_gone(gone, planned)
-            planned.deleted += self._index.count([row["document_id"] for row in gone.rows if row["version_id"]])
+            planned.deleted += self._index.count([row["document_id"] for row in gone.rows if may_hold(row)])
         report.planned_seconds = estimate_seconds(planned.as_dict(), measured(self._runs, self._store))
         return report
 
@@ -161,14 +161,23 @@ class Ingest:
         for change in plan.changes:
             one = change.one
             if fault := next((faults[key] for key in self._planner.keys(one) if key in faults), None):
-                rows.append(self._reject(one.listed, Refused("embed", fault, one.content_hash), report))
+                refused = one.refused or Refused("embed", fault, one.content_hash)
+                rows.append(self._reject(one.listed, refused, report))
             else:
                 sound.append(change)
         self._go_on()
+        with report.timed("commit"):
+            self._ledger.append(
+                [self._entries.loading(change) for change in sound if not was_loaded(change.one.listed)]
+            )
         self._index.apply(sound, report)
         for change in sound:
-            report.documents["changed" if was_loaded(change.one.listed) else "new"] += 1
-            rows.append(self._entries.loaded(change))
+            one = change.one
+            if one.refused is not None:
+                rows.append(self._reject(one.listed, one.refused, report, change))
+            else:
+                report.documents[outcome(one)] += 1
+                rows.append(self._entries.loaded(change))
         self._go_on()
         with report.timed("commit"):
             self._ledger.append(rows)
@@ -241,9 +250,9 @@ class Ingest:
                 report.bytes_written += vectors.nbytes
             done.clear()
 
-    def _reject(self, listed: Listed, refused: Refused, report: Report) -> Row:
+    def _reject(self, listed: Listed, refused: Refused, report: Report, older: Change | None = None) -> Row:
         report.reject(Rejection(listed.item.uri, refused.stage, str(refused)))
-        return self._entries.rejected(listed, refused)
+        return self._entries.rejected(listed, refused, older)
 
     def _go_on(self) -> None:
         """Raise if the run is to stop, or may not go on."""
@@ -267,7 +276,7 @@ class Ingest:
         self._go_on()
         if self._task.deletes:
             gone = self._planner.gone()
-            held = [row["document_id"] for row in gone.rows if row["version_id"]]
+            held = [row["document_id"] for row in gone.rows if may_hold(row)]
             self._planner.count_gone(gone, report)
             self._planner.count_gone(gone, report.planned)
             report.planned.deleted = self._index.count(held)

@@ -23,7 +23,7 @@ from pipeline.errors import Terminal
 from pipeline.ports import Source, VectorStore
 from pipeline.types import Item, Metadata, document_id
 
-LOADED, REJECTED, DELETED = "loaded", "rejected", "deleted"
+LOADED, LOADING, REJECTED, DELETED = "loaded", "loading", "rejected", "deleted"
 
 # Listed items are looked up together: one by one costs more than everything else on a quiet night.
 _BATCH = 512
@@ -248,6 +248,11 @@ def is_settled(item: Item, previous: Row | None, recipe: str, renewal: Renewal) 
     if is_forced(previous, renewal):
         return False
     return previous["metadata_hash"] == hash_metadata(item.metadata) and same_bytes(item, previous)
+
+
+def may_hold(row: Row) -> bool:
+    """Whether the collection may hold points of a document."""
+    return bool(row["version_id"]) or row["status"] == LOADING
 
 
 def is_forced(previous: Row, renewal: Renewal) -> bool:

@@ -132,7 +132,7 @@ class Planner:
         sound: list[Prepared] = []
         for one in preparation.prepared:
             if fault := self._index.fault(one):
-                preparation.refused.append((one.listed, Refused("load", fault, one.content_hash)))
+                preparation.refused.append((one.listed, one.refused or Refused("load", fault, one.content_hash)))
             else:
                 sound.append(one)
         preparation.prepared = sound
@@ -164,7 +164,7 @@ class Planner:
         figures.documents["unchanged"] += len(preparation.untouched)
         figures.documents["rejected"] += len(preparation.refused)
         for one in preparation.prepared:
-            figures.documents["changed" if was_loaded(one.listed) else "new"] += 1
+            figures.documents[outcome(one)] += 1
             figures.chunks += len(one.chunks)
             figures.tokens += sum(row["tokens"] for row in one.chunks)
         with self._lock:
@@ -195,6 +195,13 @@ class Planner:
         figures.documents["deleted"] += len(gone.rows) - gone.moved
         figures.documents["moved"] += gone.moved
         figures.documents["new"] -= gone.moved
+
+
+def outcome(one: Prepared) -> str:
+    """What a document is counted as, once it is loaded."""
+    if one.refused is not None:
+        return "rejected"
+    return "changed" if was_loaded(one.listed) else "new"
 
 
 def was_loaded(listed: Listed) -> bool:

@@ -28,7 +28,11 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class Prepared:
-    """A document version: its row, and its chunks' rows. `token_ids` holds what was tokenized just now, by row."""
+    """A document version: its row, and its chunks' rows. `token_ids` holds what was tokenized just now, by row.
+
+    With `refused` it is the older version that the collection holds of a document whose newer one cannot be used: it
+    stays, under the recipe and the metadata of today.
+    """
 
     listed: Listed
     document_id: str
@@ -37,6 +41,7 @@ class Prepared:
     document: Row
     chunks: list[Row]
     token_ids: Sequence[Sequence[int]] | None = None
+    refused: Refused | None = None
 
 
 class Refused(Exception):
@@ -91,7 +96,7 @@ class Preparer:
         """Every item's document and chunks; writes nothing. Raises Transient if a source does not answer."""
         result = Preparation()
         parsed: dict[str, Row] = {}
-        versions: list[tuple[Listed, str, str]] = []
+        versions: list[tuple[Listed, str, str, Refused | None]] = []
         for listed in batch:
             try:
                 content_hash, data = self._look(listed, report)
@@ -102,26 +107,40 @@ class Preparer:
                 if data is not None and self._documents.missing([version]):
                     with report.timed("parse"):
                         parsed[version] = _parse(listed.item, version, content_hash, data)
-                versions.append((listed, version, content_hash))
-            except Refused as refused:
-                result.refused.append((listed, refused))
+                versions.append((listed, version, content_hash, None))
+            except Refused as error:
+                versions.append((listed, self._older(listed), error.content_hash, error))
         with report.timed("checkpoint"):
-            stored = _by_version(self._documents, [version for _, version, _ in versions if version not in parsed])
-            chunked = _by_version(self._chunks, [version for _, version, _ in versions])
-        for listed, version, content_hash in versions:
+            known = [version for _, version, _, _ in versions if version and version not in parsed]
+            stored = _by_version(self._documents, known)
+            chunked = _by_version(self._chunks, [version for _, version, _, _ in versions if version])
+        for listed, version, content_hash, refused in versions:
+            if not version:
+                assert refused is not None
+                result.refused.append((listed, refused))
+                continue
             document = parsed.get(version) or stored[version][-1]
-            report.warnings += [(listed.item.uri, warning) for warning in document["warnings"]]
-            one = Prepared(listed, document["document_id"], version, content_hash, document, chunked.get(version, []))
+            if refused is None:
+                report.warnings += [(listed.item.uri, warning) for warning in document["warnings"]]
+            one = Prepared(
+                listed, document["document_id"], version, content_hash, document, chunked.get(version, []),
+                refused=refused,
+            )  # fmt: skip
             try:
                 if not one.chunks:
                     with report.timed("chunk"):
                         self._chunk(one)
                 result.prepared.append(one)
             except Rejected as rejected:
-                result.refused.append((listed, Refused("chunk", str(rejected), content_hash)))
+                result.refused.append((listed, refused or Refused("chunk", str(rejected), content_hash)))
         result.documents = list(parsed.values())
         result.chunks = [row for one in result.prepared if one.token_ids is not None for row in one.chunks]
         return result
+
+    def _older(self, listed: Listed) -> str:
+        """The version that the collection holds, if Parquet has its text; otherwise ""."""
+        held = str(listed.previous["version_id"]) if listed.previous is not None else ""
+        return held if held and not self._documents.missing([held]) else ""
 
     def commit(self, preparation: Preparation, report: Report) -> None:
         """Put what is new into Parquet."""

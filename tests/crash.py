@@ -1,9 +1,9 @@
 """Processes to be killed: a server that has everything imported forks one a task, so that a trial takes a blink.
 
-    with ForkServer() as server:
-        outcome = server.run("ingest", folder=…, …)        # a function of this module, in a process of its own
-        outcome = server.run("ingest", kill_after=0.05, …)
-        outcome.killed, outcome.value
+with ForkServer() as server:
+    outcome = server.run("ingest", folder=…, …)        # a function of this module, in a process of its own
+    outcome = server.run("ingest", kill_after=0.05, …)
+    outcome.killed, outcome.value
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pickle
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Longer than any task takes, on any machine: what is not done by then hangs.
 _HUNG_SECONDS = 120.0
+
+
+def memory_folder() -> str | None:
+    """Where files are in memory, if there is room: kills need no disk, and an index syncs often."""
+    memory = "/dev/shm"
+    return memory if os.path.isdir(memory) and shutil.disk_usage(memory).free > 2 << 30 else None  # noqa: PTH112
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +164,6 @@ def _warm_up(folder: Path) -> list[str]:
 def _preload() -> None:
     """Import what a run imports, without running one here: what starts threads must not be forked."""
     import importlib
-    import shutil
     import tempfile
     from contextlib import suppress
 

@@ -203,4 +203,3 @@ def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
 def spent_in(path: Path) -> list[int]:
     """What `FakeEngine` wrote down."""
     return [int(line) for line in path.read_text().split()] if path.exists() else []
-

@@ -4,7 +4,7 @@ the functions here take the vendor's module as their first argument.
 A point has a dense vector (cosine), a sparse one (BM25 term weights, to which the engine adds the IDF) and the payload
 as it is, with up to two extra keys that no reader of the store gets to see: what BM25 saw, unless it is the payload's
 text, and the booleans of the metadata as words, since Edge's binding turns a boolean in a filter into a number, which
-then finds none.
+then finds none. A fraction of sixteen digits or more may come back one off in the last of them.
 """
 
 from __future__ import annotations

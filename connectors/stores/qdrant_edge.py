@@ -1,7 +1,8 @@
 """Qdrant Edge: Qdrant's engine in this process, an index in local files, and the default store.
 
 A collection is the folder PATH/COLLECTION: `shard/` is the engine's, `stamp.json` beside it says what it is for. The
-folder is made under another name and renamed, so that one which exists is complete.
+folder is made under another name and renamed, so that one which exists is complete; what killed makers leave under
+such names is swept away by the next one.
 
 Durability: each write goes through the engine's write-ahead log before it returns, so that a killed process loses
 nothing that was acknowledged; `flush` puts it on the disk itself, against a power cut. One process at a time: the

@@ -6,7 +6,9 @@ Real processes, killed by the kernel, on a real Edge collection and real files; 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.crash import ForkServer
+from tests.crash import ForkServer, memory_folder
 from tests.faults import LOOKING, spent_in
 
 TOPICS = "pump valve lamp rope anchor ferry harbour engine boiler crane sluice beacon".split()
@@ -88,12 +90,12 @@ def server() -> Iterator[ForkServer]:
 
 
 @pytest.fixture(scope="module")
-def scenario(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Scenario:
+def scenario(server: ForkServer) -> Iterator[Scenario]:
     """Nine documents, of which two are edited, and one each touched, moved, deleted, broken, and given to a team.
 
     Two are new, and one of them is a copy.
     """
-    folder = tmp_path_factory.mktemp("crash")
+    folder = Path(tempfile.mkdtemp(dir=memory_folder()))
     docs, first = folder / "docs", folder / "first"
     docs.mkdir()
     first.mkdir()
@@ -120,7 +122,8 @@ def scenario(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Sc
     effects = server.run("ingest", folder=calm, sources=sources, **FLAGS, **RIGHTS).value
     after = server.run("look", folder=calm, **FLAGS).value
     (first / "spent").unlink()
-    return Scenario(docs, first, before, after, effects, spent_in(calm / "spent"), folder)
+    yield Scenario(docs, first, before, after, effects, spent_in(calm / "spent"), folder)
+    shutil.rmtree(folder)
 
 
 def test_killed_before_every_step(server: ForkServer, scenario: Scenario) -> None:
@@ -137,4 +140,4 @@ def test_killed_before_every_step(server: ForkServer, scenario: Scenario) -> Non
         except AssertionError as error:
             error.add_note(f"killed before effect {number}, {effect}")
             raise
-        subprocess.run(["rm", "-r", str(folder)], check=True)
+        shutil.rmtree(folder)

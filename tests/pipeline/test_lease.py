@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain, cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import pytest
@@ -113,71 +114,78 @@ def test_a_store_that_does_not_answer_is_worth_another_try(objects: str, monkeyp
 
 
 class TurnByTurn(MemoryFileSystem):
-    """A store whose every call waits until it is that thread's turn."""
+    """A store whose every call waits until it is that claimant's turn."""
 
     protocol = "turns"
-    store: dict[str, Any] = {}  # noqa: RUF012
-    pseudo_dirs = [""]  # noqa: RUF012
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
     cachable = False
-    turns: Turns
+    before_each: ClassVar[Callable[[], None]]
 
 
-class Turns:
-    """Threads that stop before each call of the store, and go on one at a time, as `choose` says."""
+def gated(verb: str) -> Callable[..., Any]:
+    def call(self: TurnByTurn, *arguments: Any, **options: Any) -> Any:
+        if threading.current_thread().name.startswith("claimant"):
+            TurnByTurn.before_each()
+        return getattr(MemoryFileSystem, verb)(self, *arguments, **options)
 
-    def __init__(self, choose: Callable[[int], int]) -> None:
-        self.choose = choose
-        self.waiting: dict[threading.Thread, threading.Event] = {}
-        self.changed = threading.Condition()
-
-    def stop(self) -> None:
-        gate = threading.Event()
-        with self.changed:
-            self.waiting[threading.current_thread()] = gate
-            self.changed.notify()
-        gate.wait()
-
-    def run(self, threads: list[threading.Thread]) -> None:
-        for thread in threads:
-            thread.start()
-        while True:
-            with self.changed:
-                while any(thread.is_alive() and thread not in self.waiting for thread in threads):
-                    self.changed.wait(0.001)
-                if not self.waiting:
-                    return
-                ready = [thread for thread in threads if thread in self.waiting]
-                self.waiting.pop(ready[self.choose(len(ready))]).set()
+    return call
 
 
 for _verb in ("ls", "cat_file", "pipe_file", "rm_file"):
-
-    def _gated(self: TurnByTurn, *arguments: Any, _verb: str = _verb, **options: Any) -> Any:
-        if threading.current_thread().name == "claimant":
-            TurnByTurn.turns.stop()
-        return getattr(MemoryFileSystem, _verb)(self, *arguments, **options)
-
-    setattr(TurnByTurn, _verb, _gated)
+    setattr(TurnByTurn, _verb, gated(_verb))
 
 fsspec.register_implementation("turns", TurnByTurn, clobber=True)
 
 
-@given(st.data(), st.lists(st.sampled_from(["exclusive", "shared"]), min_size=2, max_size=3))
-@settings(max_examples=60, deadline=None)
-def test_no_order_of_events_lets_two_in(data: st.DataObject, modes: list[Mode]) -> None:
+def run_in_turns(threads: list[threading.Thread], turns: Iterator[int]) -> None:
+    """Run `threads` one at a time, from one call of the store to the next, in the order of `turns`."""
+    waiting: dict[threading.Thread, threading.Event] = {}
+    changed = threading.Condition()
+
+    def wait_for_turn() -> None:
+        mine = threading.Event()
+        with changed:
+            waiting[threading.current_thread()] = mine
+            changed.notify()
+        mine.wait()
+
+    TurnByTurn.before_each = wait_for_turn
+    for thread in threads:
+        thread.start()
+    while True:
+        with changed:
+            while any(thread.is_alive() and thread not in waiting for thread in threads):
+                changed.wait(0.001)
+            ready = [thread for thread in threads if thread in waiting]
+            if not ready:
+                return
+            waiting.pop(ready[next(turns) % len(ready)]).set()
+
+
+@given(
+    st.lists(st.sampled_from(["exclusive", "shared"]), min_size=2, max_size=3),
+    st.permutations(range(3)),
+    st.lists(st.integers(0, 5), max_size=40),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_order_of_events_lets_two_in(modes: list[Mode], tokens: list[int], turns: list[int]) -> None:
     """However the calls of two or three who claim at once interleave: never two that exclude each other, never none."""
     TurnByTurn.store.clear()
-    TurnByTurn.turns = Turns(lambda count: data.draw(st.integers(0, count - 1)))
     claimants = [Lease("turns://data", {"a": mode}, "", 600) for mode in modes]
     answers: dict[int, Claim | None] = {}
 
     def claim(number: int) -> None:
-        claimants[number].pause = 0
-        answers[number] = claimants[number].take(polite=False)
+        with patch("pipeline.lease.time.sleep"):
+            answers[number] = claimants[number].take(polite=False)
 
-    TurnByTurn.turns.run(
-        [threading.Thread(target=claim, args=(number,), name="claimant") for number in range(len(modes))]
-    )
+    for claimant, token in zip(claimants, tokens, strict=False):
+        claimant._token = str(token)  # which of two goes in must not be left to chance here
+    threads = [
+        threading.Thread(target=claim, args=(number,), name=f"claimant {number}", daemon=True)
+        for number in range(len(modes))
+    ]
+    run_in_turns(threads, chain(turns, cycle(range(6))))
     inside = [modes[number] for number, answer in answers.items() if answer is None]
     for claimant in claimants:
         claimant.release()

@@ -353,8 +353,8 @@ class VectorStoreContract:
         assert store.ids_of(asked) == {name: expected[name] for name in asked[:2]}
 
     def test_scroll(self, store: VectorStore) -> None:
-        """A scroll gives each of more than a thousand points once, and again after reopening."""
-        points = [point("text", n=n) for n in range(1_203)]
+        """A scroll gives each of many points once, and again after reopening."""
+        points = [point("text", n=n) for n in range(self.many)]
         store.upsert(points)
         store.flush()
         again = self.reopen(store)

@@ -69,7 +69,7 @@ class TestMilvusLite(VectorStoreContract):
         """A batch beyond the size of one request is sent in several."""
         store = open_store(url, "docs")
         store.open(SPEC)
-        points = [point("pad " * 14_000, n=n) for n in range(320)]
+        points = [point("pad" * 18_000, n=n) for n in range(320)]
         store.upsert(points)
         assert store.count() == 320
         assert sorted(ids(store.fetch(ids(points)))) == sorted(ids(points))

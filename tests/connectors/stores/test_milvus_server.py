@@ -83,7 +83,7 @@ def test_a_server_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         store.open(SPEC)
         store.upsert([point("kept")])
         store.close()
-        monkeypatch.setattr("connectors.stores.milvus._SECONDS", 1.0)
+        monkeypatch.setattr("connectors.stores.milvus._SECONDS", 2.0)
         store.open(SPEC)
         monkeypatch.setattr("connectors.stores.milvus._SECONDS", 0.2)
         process.send_signal(signal.SIGSTOP)

@@ -231,8 +231,8 @@ class TestQdrantEdge(VectorStoreContract):
         store.close()
 
     def test_full_disk(self, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With the disk all but full, nothing is written, for that would kill the process; what is there can be read,
-        and deleting gives no room back before there is some."""
+        """With the disk all but full, nothing is made or written, for that would kill the process; what is there can
+        be read, and the next flush with room to spare gives back that of deleted points."""
         full = open_store(url, "docs")
         usage = shutil.disk_usage(tmp_path)
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 << 20))
@@ -242,14 +242,18 @@ class TestQdrantEdge(VectorStoreContract):
         assert list(tmp_path.rglob("*docs*")) == []
         monkeypatch.undo()
         full.open(SPEC)
-        full.upsert([point("there", n=n) for n in range(300)])
-        full.delete(ids(point("there", n=n) for n in range(200)))
+        full.upsert([point("house", n=n) for n in range(300)])
+        full.delete(ids(point("house", n=n) for n in range(200)))
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 << 20))
         for write in (full.upsert, full.patch):
             with pytest.raises(Terminal, match="is full"):
-                write([point("there", n=250)])
+                write([point("house", n=250)])
         full.flush()
+        before = full.search_bm25("house", 1)[0].score
         assert full.count() == len(full.search_dense(unit(1.0), 300)) == 100
+        monkeypatch.undo()
+        full.flush()
+        assert full.search_bm25("house", 1)[0].score > before
         full.close()
 
     def test_too_deep(self, url: str) -> None:
