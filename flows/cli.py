@@ -93,6 +93,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     commands.add_parser("rejected", parents=[common], help="what could not be used: where, why, since when, how often")
 
+    erase = commands.add_parser("erase", parents=[common, waiting], help="remove every trace of documents")
+    erase.add_argument("uris", nargs="+", metavar="URI", help="as search prints it: a URI, or a local path")
+    compact = commands.add_parser(
+        "compact", parents=[common, waiting], help="merge small Parquet parts, drop the unused"
+    )
+    compact.add_argument("--dry-run", action="store_true", help="only say what it would come to")
+
     search = commands.add_parser("search", parents=[common], help="ask a collection")
     search.add_argument("query", metavar="WORDS")
     search.add_argument("-k", type=_positive, default=10, metavar="N", help="how many hits (default: 10)")

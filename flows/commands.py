@@ -65,6 +65,22 @@ def rejected(options: argparse.Namespace) -> int:
     return 0
 
 
+def erase(options: argparse.Namespace) -> int:
+    """`corpusvec erase`."""
+    with _opened(options) as (corpus, out):
+        receipt = corpus.erase(*options.uris, wait=options.wait)
+        out(receipt.as_dict(), lambda: printing.receipt(receipt))
+    return 0 if receipt.verified else 1
+
+
+def compact(options: argparse.Namespace) -> int:
+    """`corpusvec compact`."""
+    with _opened(options) as (corpus, out):
+        report = corpus.compact(options.dry_run, options.wait)
+        out(report.as_dict(), lambda: printing.compacted(report))
+    return 0
+
+
 def _shown_by(bar: Any) -> Callable[[Report], None]:
     def show(report: Report) -> None:
         documents = report.documents

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Settings, load_settings
-from pipeline.errors import CorpusvecError, UsageError
+from pipeline.errors import CorpusvecError, Transient, UsageError
 from pipeline.ports import Embedder, Source, VectorStore
 from pipeline.report import Report
 from pipeline.search import MODES, Mode, parse_filter, search
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.checkpoint import Checkpoints
+    from pipeline.compact import CompactReport
     from pipeline.embed.model import Model
     from pipeline.embed.tokenizer import ModelTokenizer
+    from pipeline.erase import Receipt
     from pipeline.ingest import Ingest, Task
     from pipeline.lock import Lock
     from pipeline.plan import Unit
@@ -160,11 +162,17 @@ class Corpus:
             raise
 
     def _finish(self, run: Ingest) -> Report:
+        from pipeline.lock import held
+
         try:
-            return run.finish()
+            report = run.finish()
         except BaseException as error:
             _record_failure(run, error)
             raise
+        # The record of runs is all collections': whoever comes second leaves its parts to be merged the next time.
+        with suppress(Transient), held(self.settings.data, {"runs": "exclusive"}, "merging the record of runs"):
+            self.checkpoints.runs().settle()
+        return report
 
     def _begin(self, sources: Sequence[str], task: Task, check: Callable[[], None] = lambda: None) -> Ingest:
         from pipeline.ingest import Ingest
@@ -196,6 +204,15 @@ class Corpus:
         with held(self.settings.data, names, purpose, wait, polite=polite) as lock:
             self._refresh()
             yield lock
+
+    @contextmanager
+    def _locked_root(self, purpose: str, wait: float | None) -> Iterator[None]:
+        """Hold everything under the root: no run into any collection goes on meanwhile."""
+        from pipeline.lock import ROOT, held
+
+        with held(self.settings.data, {ROOT: "exclusive"}, purpose, wait):
+            self._refresh()
+            yield
 
     def _refresh(self) -> None:
         self.__dict__.pop("checkpoints", None)
@@ -229,6 +246,26 @@ class Corpus:
         from pipeline.status import rejected
 
         return rejected(self.checkpoints, self.store)
+
+    def erase(self, *uris: str, wait: float | None = None) -> Receipt:
+        """Remove every trace of documents (and of the documents inside of them) from store and Parquet, verified.
+
+        A URI as `search` gives it, or the path of a local file. What is still listed comes back with the next ingest.
+        """
+        from connectors.sources.files import as_uri
+        from pipeline.erase import erase
+
+        if not uris:
+            raise UsageError("name at least one document: a URI, or the path of a local file")
+        with self._locked_root("erase", wait):
+            return erase(self.checkpoints, self.store, [as_uri(uri) for uri in uris])
+
+    def compact(self, dry_run: bool = False, wait: float | None = None) -> CompactReport:
+        """Merge small parts of Parquet, and drop what no collection under this root refers to."""
+        from pipeline.compact import compact
+
+        with self._locked_root("compact", wait):
+            return compact(self.checkpoints, dry_run)
 
     def evaluate(self, folder: str | Path, modes: Sequence[Mode] = MODES) -> dict[str, dict[str, float]]:
         """Ingest a BEIR folder's corpus, search its queries: {mode: {"ndcg@10": …, "recall@100": …}}."""

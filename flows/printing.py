@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from pipeline.compact import CompactReport
 from pipeline.config import Settings
+from pipeline.erase import Receipt
 from pipeline.report import DOCUMENTS, Report
 from pipeline.search import snippet
 from pipeline.types import Hit
@@ -102,6 +104,40 @@ def rejections(rows: Sequence[Mapping[str, Any]]) -> str:
         f"{place(row['uri'])}\n    {row['stage']}, try {row['tries']} at {row['at']}: {row['reason']}" for row in rows
     ]
     return "\n".join(lines) if lines else "nothing is rejected"
+
+
+def receipt(found: Receipt) -> str:
+    """What an erasure removed."""
+    lines = [f"erased     {place(uri)}" for uri in found.uris]
+    lines.append(
+        f"  removed  {found.points:,} points, {found.ledger_rows:,} ledger rows, {found.documents:,} versions of "
+        f"documents, {found.chunks:,} chunks, {found.vectors:,} vectors; {found.runs:,} records of runs and "
+        f"{found.parts:,} parts written anew"
+    )
+    if found.vectors_shared:
+        lines.append(f"  kept     {found.vectors_shared:,} vectors of texts that other documents have too")
+    lines += [f"  still in {name}: erase it there as well" for name in found.elsewhere]
+    lines.append(
+        "  read back, and nothing was found" if found.verified else "  NOT VERIFIED: run the same command again"
+    )
+    lines.append("  what its source still lists comes back with the next ingest")
+    return "\n".join(lines)
+
+
+def compacted(report: CompactReport) -> str:
+    """What a compaction came to."""
+    total = report.as_dict()
+    verb = "would make" if report.dry_run else "made"
+    lines = [
+        f"{verb} {total['parts_before']:,} parts into {total['parts_after']:,}, {total['bytes_before']:,} bytes into "
+        f"{total['bytes_after']:,}; dropped {total['dropped']:,} rows and {report.leftovers:,} bytes of leftovers"
+    ]
+    lines += [
+        f"  {change.table}: {change.parts_before:,} → {change.parts_after:,} parts, {change.dropped:,} rows dropped"
+        for change in report.tables
+        if change.parts_before != change.parts_after or change.dropped
+    ]
+    return "\n".join([*lines, *(f"  warning    {warning}" for warning in report.warnings)])
 
 
 def rejected(rows: Sequence[Mapping[str, Any]]) -> list[str]:

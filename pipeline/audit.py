@@ -38,12 +38,14 @@ from pipeline.findings import (
 from pipeline.ledger import (
     DELETED,
     LOADED,
+    LOADING,
     REJECTED,
     Ledger,
     Listed,
     hash_bytes,
     hash_metadata,
     ledger_name,
+    may_hold,
     same_bytes,
 )
 from pipeline.ports import Source, VectorStore
@@ -108,8 +110,8 @@ def _compare_points(
             result.rejected += row["status"] == REJECTED
             if row["status"] == LOADED and row["version_id"]:
                 newest = row if newest is None or row["at"] > newest["at"] else newest
-            elif row["status"] == LOADED:
-                found.append(_of_row(MISSING, row, "loading it again was begun, and not finished"))
+            elif row["status"] in (LOADING, LOADED):
+                found.append(_of_row(MISSING, row, "loading it was begun, and not finished"))
                 if points:
                     points.spare([row["document_id"]])
         found += _collection_recipe(spec, newest, recipe)
@@ -212,7 +214,7 @@ def _compare_sources(
                         result.unknown.append(Unknown(listed.item.uri, str(error)))
                 complete.append(source)
         for row in ledger.gone(complete, {}, 1.0).rows:
-            if row["version_id"]:
+            if may_hold(row):
                 gone.append(Finding(ORPHANED, SOURCE, row["uri"], row["document_id"], "no longer listed"))
 
 

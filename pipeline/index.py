@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.checkpoint import Table
 from pipeline.errors import Transient
-from pipeline.points import find_vectors, make_drafts, with_vectors
+from pipeline.points import find_vectors, make_drafts, same, with_vectors
 from pipeline.ports import VectorStore
 from pipeline.prepare import Prepared
 from pipeline.recipe import ResolvedRecipe
@@ -57,9 +58,12 @@ class Index:
         if limit is None:
             return None
         longest = max(len(row["context"].encode()) + 1 + len(row["text"].encode()) for row in one.chunks)
-        if longest <= limit:
-            return None
-        return f"a chunk has {longest:,} bytes of text, and {self._store.url} holds {limit:,}: lower chunk_tokens"
+        if longest > limit:
+            return f"a chunk has {longest:,} bytes of text, and {self._store.url} holds {limit:,}: lower chunk_tokens"
+        said = len(one.document["metadata"].encode()) + len(json.dumps(dict(one.listed.item.metadata)).encode())
+        if said > limit:
+            return f"its metadata have {said:,} bytes, and {self._store.url} holds {limit:,}: shorten them"
+        return None
 
     def compare(self, prepared: Sequence[Prepared], rewrite: frozenset[str] = frozenset()) -> list[Change]:
         """What the collection lacks of these documents, holds otherwise, and holds too much; reads only.
@@ -85,7 +89,7 @@ class Index:
                 point = there.get(draft.record_id)
                 if point is None or point.lexical_text != draft.lexical_text:
                     change.write.append((draft, self._recipe.model.embedding_key(row["token_hash"])))
-                elif point.payload != draft.payload:
+                elif not same(point.payload, draft.payload):
                     change.patch.append(draft)
             change.remove = set(held.get(change.one.document_id, ())) - {draft.record_id for draft in change.drafts}
         return changes

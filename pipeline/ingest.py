@@ -291,7 +291,6 @@ class Ingest:
         total.planned_seconds = estimate_seconds(total.planned.as_dict(), measured(self._runs, self._store))
         self._ledger.settle()
         self._record.write(COMPLETED, total)
-        self._runs.settle()
         return total
 
     def fail(self, reason: str) -> None:

@@ -63,7 +63,6 @@ class Lease:
         self._announced: set[str] = set()
         #: Of each claim of others: the bytes, and since when they have been the same.
         self._seen: dict[str, tuple[bytes, float]] = {}
-        self._writes = 0
         self._lost = ""
         self._ended = threading.Event()
         self._renewing: threading.Thread | None = None
@@ -155,10 +154,9 @@ class Lease:
     def _write(self, name: str, state: str) -> None:
         """Say `state` of `name`, which renews it."""
         began = _now()
-        self._writes += 1  # no two writes are the same, or the watchers would take us for dead
         claim = {
             "state": state, "mode": self._names[name], **self._owner,
-            "life": self._life, "expires": time.time() + self._life, "writes": self._writes,
+            "life": self._life, "expires": time.time() + self._life,
         }  # fmt: skip
         data = json.dumps(claim).encode()
         self._call(self._fs.pipe_file, self._path(name), data)
@@ -201,7 +199,6 @@ class Lease:
         try:
             found = json.loads(data)
             life, left = float(found.pop("life")), float(found.pop("expires")) - time.time()
-            found.pop("writes")
             # Expired by our clock, which proves nothing; but then it is worth a closer look.
             return Claim(name=name, token=token, **found, grace=2 * life if left < 0 else 0.0), life
         except (ValueError, TypeError, KeyError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -58,3 +59,14 @@ def with_vectors(drafts: Sequence[Point], vectors: Sequence[Vectors]) -> Iterato
     """The drafts, each with its vector."""
     for draft, vector in zip(drafts, vectors, strict=True):
         yield Point(draft.record_id, vector, draft.lexical_text, draft.payload)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two payloads (or parts of them) are equal; numbers to 12 digits, since stores round the last ones."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-12)
+    return type(one) is type(other) and bool(one == other)

@@ -81,6 +81,24 @@ class Plan:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """An audit, the plan made of it, how many points it wrote and removed (None: it was not done), another audit."""
+
+    before: Audit
+    plan: Plan
+    done: Mapping[str, int] | None
+    after: Audit
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form: of the audit at the end, with the rest in `repair`."""
+        done = None if self.done is None else dict(self.done)
+        return {
+            **self.after.as_dict(),
+            "repair": {"before": self.before.as_dict()["counts"], "plan": self.plan.as_dict(), "done": done},
+        }
+
+
 def plan_repair(audit: Audit, max_delete_fraction: float = 0.2) -> Plan:
     """What mends what an audit found.
 

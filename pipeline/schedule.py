@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 #: Units listed before the first is worked on: enough to say how much there is to do, few enough to hold in memory.
 LOOK_AHEAD = 32
 
-#: Pauses before the second, third and fourth try of what failed for a moment, in seconds.
-RETRY_PAUSES = (1.0, 4.0, 15.0)
+#: Pauses before the second and later tries of what failed for a moment, in seconds: a database's restart fits in.
+RETRY_PAUSES = (1.0, 4.0, 15.0, 60.0)
 
 T = TypeVar("T")
 R = TypeVar("R")

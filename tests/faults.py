@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from flows import Corpus
+from pipeline.audit import audit
 from pipeline.config import Recipe
 from pipeline.embed.model import Model, load_model
 from pipeline.embed.tokenizer import ModelTokenizer
@@ -171,6 +172,16 @@ def searchable_in(corpus: Corpus, words: Sequence[str]) -> dict[str, Any]:
     points = points_of(corpus)
     found = {word: {hit.uri for hit in corpus.search(word, mode="bm25")} for word in words if points}
     return {"points": points, "found": found}
+
+
+def audit_of(corpus: Corpus, *sources: str) -> list[str]:
+    """What an audit of a collection and its sources finds, in words."""
+    found = audit(
+        corpus.checkpoints, corpus.store, corpus._open_sources(sources), recipe=corpus.recipe.fingerprints
+    ).as_dict()
+    return [f"{one['kind']} {one['place']} {one['uri']}: {one['detail']}" for one in found["findings"]] + [
+        f"unknown {one['what']}: {one['reason']}" for one in found["unknown"]
+    ]
 
 
 def parquet_of(corpus: Corpus) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from pipeline.findings import (
 from pipeline.ports import Embedder, VectorStore
 from pipeline.repair import Plan, plan_repair, repair
 from pipeline.types import Point, Vectors, document_id, record_id
+from tests.conftest import write_jsonl
 
 DIMENSIONS = 384
 
@@ -191,6 +192,26 @@ def test_what_was_just_ingested_is_clean(bench: Bench) -> None:
     assert found.clean, found.as_dict()
     assert (found.documents, found.points, found.stored, found.rejected) == (3, 11, 11, 1)
     assert plan_repair(found).empty
+
+
+def test_metadata_are_compared_by_meaning(bench: Bench) -> None:
+    """Whatever a store makes of fractions, nesting or foreign letters on the way, what nobody changed is clean."""
+    rows = [
+        {
+            "_id": str(n),
+            "text": f"pump {n}",
+            "ratio": (n + 0.1) * 0.3,
+            "big": 2**53 + n,
+            "tags": ["שלום", None, {"a": n / 7}],
+        }
+        for n in range(20)
+    ]
+    source = f"jsonl:{write_jsonl(bench.root / 'rows.jsonl', rows)}"
+    bench.reopen(Hashes())
+    bench.corpus.ingest(source)
+    found = bench.audit(source)
+    assert found.clean, found.as_dict()
+    assert found.documents == 23
 
 
 def test_removed_added_and_altered_points_are_named_and_mended(bench: Bench) -> None:

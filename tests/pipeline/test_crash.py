@@ -6,9 +6,11 @@ Real processes, killed by the kernel, on a real Edge collection and real files; 
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +44,7 @@ class Scenario:
     after: dict[str, Any]
     effects: list[str]
     spent: list[int]
+    seconds: float
     folder: Path
     numbers: Iterator[int] = field(default_factory=lambda: iter(range(1_000_000)))
 
@@ -59,7 +62,7 @@ class Scenario:
         subprocess.run(["cp", "-a", str(self.first_night), str(folder)], check=True)
         return folder
 
-    def check(self, before: dict[str, Any], after: dict[str, Any], spent: list[int]) -> None:
+    def check(self, before: dict[str, Any], after: dict[str, Any], spent: list[int], kills: int = 1) -> None:
         """Between the two nights nothing was lost; in the end everything is as in a run that nothing disturbed."""
         for word in self.words:
             assert before["found"][word], f"{word} was not found"
@@ -68,7 +71,7 @@ class Scenario:
             assert any(version <= held for version in versions), f"{uri} was there in part only"
         assert after["points"] == self.after["points"]
         assert after["parquet"] == self.after["parquet"]
-        assert sum(spent) - sum(self.spent) <= max(self.spent), "more than one unit was embedded twice"
+        assert sum(spent) - sum(self.spent) <= kills * max(self.spent), "more than a unit a kill was embedded twice"
 
 
 def ids_of(state: dict[str, Any], uri: str) -> set[str]:
@@ -119,10 +122,12 @@ def scenario(server: ForkServer) -> Iterator[Scenario]:
     calm = folder / "calm"
     subprocess.run(["cp", "-a", str(first), str(calm)], check=True)
     (calm / "spent").unlink()
+    started = time.monotonic()
     effects = server.run("ingest", folder=calm, sources=sources, **FLAGS, **RIGHTS).value
+    seconds = time.monotonic() - started
     after = server.run("look", folder=calm, **FLAGS).value
     (first / "spent").unlink()
-    yield Scenario(docs, first, before, after, effects, spent_in(calm / "spent"), folder)
+    yield Scenario(docs, first, before, after, effects, spent_in(calm / "spent"), seconds, folder)
     shutil.rmtree(folder)
 
 
@@ -141,3 +146,18 @@ def test_killed_before_every_step(server: ForkServer, scenario: Scenario) -> Non
             error.add_note(f"killed before effect {number}, {effect}")
             raise
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_killed_at_random_moments(seed: int, server: ForkServer, scenario: Scenario) -> None:
+    """Killed at any moment, inside the store's own code too, and again, a run is finished by the same command."""
+    chance = random.Random(seed)
+    folder, kills = scenario.copy(), 0
+    while kills < 3:
+        moment = chance.random() * scenario.seconds
+        if not server.run("ingest", kill_after=moment, folder=folder, **scenario.second_night).killed:
+            break
+        kills += 1
+    before, after = server.run("go_on", folder=folder, words=scenario.words, **scenario.second_night).value
+    scenario.check(before, after, spent_in(folder / "spent"), kills)
+    shutil.rmtree(folder)

@@ -10,18 +10,21 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from contextlib import chdir, nullcontext
+from contextlib import chdir, nullcontext, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from flows import Corpus
+from pipeline.checkpoint import Checkpoints
+from pipeline.compact import compact
+from pipeline.errors import UsageError
 from pipeline.report import Report
 from tests.crash import ForkServer, memory_folder
-from tests.faults import Effects, open_corpus, points_of
+from tests.faults import Effects, audit_of, open_corpus, points_of
 
 NAMES = st.sampled_from([f"{folder}{name}.md" for folder in ("", "staff/") for name in ("a", "b", "c")])
 PARAGRAPHS = [
@@ -31,6 +34,7 @@ PARAGRAPHS = [
 TEXTS = st.lists(st.sampled_from(PARAGRAPHS), min_size=1, max_size=5).map(
     lambda found: "# Round\n\n" + "\n\n".join(found)
 )
+DEV = {} if "SHRINK" in os.environ else {"phases": [Phase.generate]}
 BROKEN = " \n"
 
 Points = dict[str, Any]
@@ -132,6 +136,15 @@ class Nights(RuleBasedStateMachine):
         else:
             self.completed(report)
 
+    @rule(at=st.integers(0, 60))
+    def compact(self, at: int) -> None:
+        """Afterwards, or after it was stopped in the middle, everything is as it was."""
+        before = self.points()
+        effects = Effects(at, crash)
+        with chdir(self.folder), effects.below(self.folder / "data"), suppress(Crash, UsageError):
+            compact(Checkpoints("data"))
+        assert self.points() == before
+
     @rule(at=st.integers(0, 120))
     def kill(self, at: int) -> None:
         before = self.points()
@@ -219,6 +232,8 @@ class Nights(RuleBasedStateMachine):
             assert counts["seen"] == len(self.files) == sum(counts[kind] for kind in kinds)
             assert counts["rejected"] == list(self.files.values()).count(BROKEN)
             assert report.chunks == report.embedded + report.reused
+        with chdir(self.folder), self.open(None, ".") as corpus:
+            assert audit_of(corpus, str(self.docs)) == []
         found, oracles, held = self.points(), self.oracles(), {}
         assert set(found) <= set(self.files)
         for name, texts in self.allowed().items():
@@ -237,11 +252,13 @@ class Nights(RuleBasedStateMachine):
                 assert any(set(version) <= set(found.get(name, ())) for version in versions), name
         for name, text in self.files.items():
             if text != BROKEN:
-                self.held[name] = list(dict.fromkeys([*self.held.get(name, []), text]))
+                self.held[name] = list(dict.fromkeys([*self.held.get(name, [BROKEN]), text]))
 
 
 def test_the_store_is_what_a_fresh_ingest_would_make() -> None:
     """After any sequence of changes, errors, kills and runs, a completed run leaves what an empty store would get."""
-    steps = settings(max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
+    steps = settings(
+        max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck), **DEV
+    )
     with ForkServer() as Nights.server:
         run_state_machine_as_test(Nights, settings=steps)

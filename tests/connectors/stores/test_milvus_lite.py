@@ -65,13 +65,20 @@ class TestMilvusLite(VectorStoreContract):
             store.upsert([point("ok"), point("é" * 40_000, n=1)])
         store.close()
 
-    def test_many_bytes(self, url: str) -> None:
+    def test_many_bytes(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """A batch beyond the size of one request is sent in several."""
         store = open_store(url, "docs")
         store.open(SPEC)
-        points = [point("pad" * 18_000, n=n) for n in range(320)]
+        monkeypatch.setattr("connectors.stores.milvus._BATCH_BYTES", 1 << 20)
+        points = [point("pad" * 18_000, n=n) for n in range(30)]
+        requests: list[int] = []
+        upsert = MilvusClient.upsert
+        monkeypatch.setattr(
+            MilvusClient, "upsert", lambda *args, **rest: requests.append(len(rest["data"])) or upsert(*args, **rest)
+        )
         store.upsert(points)
-        assert store.count() == 320
+        assert sum(requests) == store.count() == 30
+        assert max(requests) * 2 * 54_000 < 1.2 * (1 << 20)
         assert sorted(ids(store.fetch(ids(points)))) == sorted(ids(points))
         store.close()
 

@@ -242,15 +242,15 @@ class TestQdrantEdge(VectorStoreContract):
         assert list(tmp_path.rglob("*docs*")) == []
         monkeypatch.undo()
         full.open(SPEC)
-        full.upsert([point("house", n=n) for n in range(300)])
-        full.delete(ids(point("house", n=n) for n in range(200)))
+        full.upsert([point("house", n=n) for n in range(2_000)])
+        full.delete(ids(point("house", n=n) for n in range(1_700)))
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 << 20))
         for write in (full.upsert, full.patch):
             with pytest.raises(Terminal, match="is full"):
-                write([point("house", n=250)])
+                write([point("house", n=1_999)])
         full.flush()
         before = full.search_bm25("house", 1)[0].score
-        assert full.count() == len(full.search_dense(unit(1.0), 300)) == 100
+        assert full.count() == len(full.search_dense(unit(1.0), 500)) == 300
         monkeypatch.undo()
         full.flush()
         assert full.search_bm25("house", 1)[0].score > before
