@@ -52,6 +52,11 @@ class Index:
         """Whether there is such a collection."""
         return self._spec is not None
 
+    @property
+    def untuned(self) -> bool:
+        """Whether setting the average length was cut short."""
+        return self._spec is not None and self._spec.average_length < 0
+
     def fault(self, one: Prepared) -> str | None:
         """Why this store cannot hold this document, None if it can."""
         limit = self._store.max_text_bytes

@@ -285,7 +285,7 @@ class Ingest:
             self._ledger.append([self._entries.deleted(row) for row in gone.rows])
         self.tally.add(report)
         total = self.tally.report
-        if total.upserted or total.deleted:
+        if total.upserted or total.deleted or self._index.untuned:
             # Only a finished run knows the corpus's mean length, which BM25 needs.
             self._index.tune(self._ledger.average_length(), total)
         total.planned_seconds = estimate_seconds(total.planned.as_dict(), measured(self._runs, self._store))
