@@ -179,21 +179,21 @@ def _collection_recipe(
 
 
 def _standard(spec: CollectionSpec | None, newest: Row | None, recipe: Fingerprints | None) -> Row | None:
-    """The tables that every document should come from."""
+    """The tables that every document should come from, and the recipe as a whole."""
     # What concerns the collection as a whole is said once, and not of each document.
     if recipe and (spec is None or spec.recipe == recipe.collection):
-        return asdict(recipe)
+        return {**asdict(recipe), "recipe": recipe.whole}
     return newest
 
 
 def _document_recipes(batch: Sequence[Holding], standard: Row | None) -> Iterator[Finding]:
     for holding in batch:
         entry = holding.entry
-        # What is rejected keeps what an older recipe made of an older version, and that is known.
-        if standard and entry["status"] == LOADED and not holding.lost:
-            other = [stage for stage in _STAGES if entry[stage] != standard[stage]]
-            if other:
-                yield _of_row(OTHER_RECIPE, entry, f"made by another recipe: {', '.join(other)}")
+        other = [stage for stage in _STAGES if standard and entry[stage] != standard[stage]]
+        # The older version of a rejected document stays as it is if this recipe can make nothing of it either.
+        known = standard and entry["status"] == REJECTED and unmarked(entry["recipe"]) == unmarked(standard["recipe"])
+        if other and not known and not holding.lost:
+            yield _of_row(OTHER_RECIPE, entry, f"made by another recipe: {', '.join(other)}")
 
 
 # -- The sources ----------------------------------------------------------------------------------------------------

@@ -108,18 +108,20 @@ class Ledger:
         while batch := list(islice(items, _BATCH)):
             ids = [document_id(item.uri) for item in batch]
             positions = self._index.find(ids)[:, 1]
+            checked = self._take(positions, _CHECKED)
+            settled = [is_settled(item, row, recipe, renewal) for item, row in zip(batch, checked, strict=True)]
+            # On a quiet night a few columns are all there is to look at: whole rows are for what is not quiet.
+            quiet = [
+                fine and row is not None and row["status"] == LOADED for fine, row in zip(settled, checked, strict=True)
+            ]
+            rows = self._take(np.where(quiet, -1, positions), _HELD)
             known = iter(self._known_elsewhere([i for i, at in zip(ids, positions, strict=True) if at < 0]))
-            for item, identity, position, checked in zip(
-                batch, ids, positions, self._take(positions, _CHECKED), strict=True
-            ):
+            for number, item in enumerate(batch):
+                position = int(positions[number])
                 elsewhere = next(known) if position < 0 else None
-                if not self._first_sight(identity, int(position), overlapping):
-                    continue
-                settled = is_settled(item, checked, recipe, renewal)
-                # On a quiet night a few columns are all there is to look at: whole rows are for what is not quiet.
-                quiet = settled and checked is not None and checked["status"] == LOADED
-                previous = checked if quiet or checked is None else self._take(np.array([position]), _HELD)[0]
-                yield Listed(item, source.name, previous, settled, previous or elsewhere)
+                if self._first_sight(ids[number], position, overlapping):
+                    previous = checked[number] if quiet[number] else rows[number]
+                    yield Listed(item, source.name, previous, settled[number], previous or elsewhere)
 
     def _take(self, positions: NDArray[np.int64], columns: Sequence[str]) -> list[Row | None]:
         found = positions[positions >= 0]

@@ -133,14 +133,14 @@ def ingest(folder: Path, sources: Sequence[str], at: int | None = None, **flags:
 
 
 def go_on(folder: Path, sources: Sequence[str], words: Sequence[str] = (), **flags: Any) -> tuple[Any, Any]:
-    """What is searchable before an ingest that nothing disturbs, and all there is after it, opened anew."""
+    """What is searchable before an ingest that nothing disturbs, and all there is after it."""
     from tests import faults
 
     os.chdir(folder)
     with faults.open_corpus(None, Path("spent"), **flags) as corpus:
         before = faults.searchable_in(corpus, words)
         corpus.ingest(*sources)
-    return before, look(folder, words, **flags)
+        return before, faults.everything_in(corpus, words)
 
 
 def look(folder: Path, words: Sequence[str] = (), **flags: Any) -> dict[str, Any]:
@@ -149,7 +149,27 @@ def look(folder: Path, words: Sequence[str] = (), **flags: Any) -> dict[str, Any
 
     os.chdir(folder)
     with faults.open_corpus(**flags) as corpus:
-        return {**faults.searchable_in(corpus, words), "parquet": faults.parquet_of(corpus)}
+        return faults.everything_in(corpus, words)
+
+
+def stumble(folder: Path, sources: Sequence[str], at: int, error: Exception, **flags: Any) -> str | None:
+    """Ingest with `error` raised at effect `at`; gives what the run said of it, None if it could do without."""
+    from pipeline import schedule
+    from tests import faults
+
+    def fault() -> None:
+        raise error
+
+    os.chdir(folder)
+    schedule.RETRY_PAUSES = (0.0, 0.0, 0.0)
+    schedule.log.disabled = True
+    effects = faults.Effects(at, fault)
+    with effects.below(folder / "data"), faults.open_corpus(effects, Path("spent"), **flags) as corpus:
+        try:
+            corpus.ingest(*sources)
+        except Exception as told:
+            return f"{type(told).__name__}: {told}"
+    return None
 
 
 def _warm_up(folder: Path) -> list[str]:

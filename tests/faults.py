@@ -20,6 +20,7 @@ import numpy as np
 
 from flows import Corpus
 from pipeline.audit import audit
+from pipeline.checkpoint import Checkpoints
 from pipeline.config import Recipe
 from pipeline.embed.model import Model, load_model
 from pipeline.embed.tokenizer import ModelTokenizer
@@ -184,9 +185,14 @@ def audit_of(corpus: Corpus, *sources: str) -> list[str]:
     ]
 
 
+def everything_in(corpus: Corpus, words: Sequence[str] = ()) -> dict[str, Any]:
+    """What is searchable, and what Parquet holds."""
+    return {**searchable_in(corpus, words), "parquet": parquet_of(corpus)}
+
+
 def parquet_of(corpus: Corpus) -> dict[str, Any]:
     """The current view: each document's state, and what can be reached from it; without times and names of runs."""
-    tables, fingerprints = corpus.checkpoints, corpus.recipe.fingerprints
+    tables, fingerprints = Checkpoints(corpus.settings.data), corpus.recipe.fingerprints
     ledger = {row["uri"]: row for row in _rows(tables.ledger(ledger_name(corpus.store, corpus.settings.data)))}
     versions = sorted({row["version_id"] for row in ledger.values()} - {""})
     documents = tables.documents(fingerprints.parse, {}).lookup(versions).to_pylist()

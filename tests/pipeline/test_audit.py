@@ -36,6 +36,7 @@ from pipeline.findings import (
     STORE,
     Audit,
 )  # fmt: skip
+from pipeline.ledger import ledger_name
 from pipeline.ports import Embedder, VectorStore
 from pipeline.repair import Plan, plan_repair, repair
 from pipeline.types import Point, Vectors, document_id, record_id
@@ -485,16 +486,38 @@ def test_what_parquet_lost_is_named_and_done_by_the_next_ingest(edge: Bench, tab
     edge.assert_whole()
 
 
-def test_a_part_that_cannot_be_read_is_unknown(edge: Bench) -> None:
+@pytest.mark.parametrize("table", ["chunks", "ledger"])
+def test_a_part_that_cannot_be_read_is_unknown(edge: Bench, table: str) -> None:
     """A broken file is no proof that anything is missing: nothing is found, nothing is mended."""
     edge.store.open()
     edge.store.delete(edge.ids("lamp"))
-    next(edge.root.glob("data/chunks/*/*.parquet")).write_bytes(b"PAR1 and then nothing")
+    next(edge.root.glob(f"data/{table}/*/*.parquet")).write_bytes(b"PAR1 and then nothing")
     found = edge.audit(str(edge.docs))
     assert found.findings == []
     assert [one.what for one in found.unknown] == [CHECKPOINTS, STORE]
     assert "parquet" in found.unknown[0].reason
     assert plan_repair(found).empty
+
+
+def test_what_a_killed_run_left_is_for_the_next_one(edge: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new document whose load was not finished is named; those points of it that are there are no orphans."""
+    write(edge.docs / "new.md", "boiler", 4)
+    edge.reopen(Hashes())
+    upsert = edge.store.upsert
+
+    def killed(points: Sequence[Point]) -> None:
+        upsert(points[:2])
+        raise Terminal("the disk is full")
+
+    monkeypatch.setattr(edge.store, "upsert", killed)
+    with pytest.raises(Terminal, match="the disk is full"):
+        edge.corpus.ingest(str(edge.docs))
+    monkeypatch.undo()
+    found = edge.audit(str(edge.docs))
+    assert named(found) == {(MISSING, CHECKPOINTS): {"new.md"}}
+    assert plan_repair(found).empty
+    edge.corpus.ingest(str(edge.docs))
+    assert edge.audit(str(edge.docs)).clean
 
 
 def test_a_lost_ledger_removes_nothing_that_a_source_lists(edge: Bench) -> None:
@@ -522,6 +545,19 @@ def test_documents_of_another_recipe_are_named(edge: Bench) -> None:
     assert plan_repair(found).empty
     edge.corpus.ingest(str(edge.docs))
     assert edge.audit(str(edge.docs)).clean
+
+
+def test_an_older_version_of_a_rejected_document_may_be_of_an_older_recipe(edge: Bench) -> None:
+    """What cannot be made again by the new recipe is known as rejected; what was not tried yet is named."""
+    (edge.docs / "lamp.md").write_text(" ")
+    edge.corpus.ingest(str(edge.docs))
+    ledger = edge.corpus.checkpoints.ledger(ledger_name(edge.store, edge.corpus.checkpoints.root))
+    [row] = [row for part in ledger.current() for row in part.to_pylist() if row["uri"].endswith("lamp.md")]
+    shutil.copytree(edge.root / "data/documents" / row["parse"], edge.root / "data/documents/older")
+    ledger.append([{**row, "parse": "older"}])
+    assert edge.audit(str(edge.docs)).clean
+    ledger.append([{**row, "parse": "older", "recipe": "older"}])
+    assert named(edge.audit()) == {(OTHER_RECIPE, CHECKPOINTS): {"lamp.md"}}
 
 
 def test_a_recipe_may_be_asked_for(edge: Bench) -> None:
@@ -593,6 +629,8 @@ def test_a_rejected_document_is_no_finding_until_it_changes(edge: Bench) -> None
     assert edge.audit(str(edge.docs)).rejected == 1
     (edge.docs / "empty.txt").write_text("no longer empty")
     assert named(edge.audit(str(edge.docs))) == {(STALE, SOURCE): {"empty.txt"}}
+    (edge.docs / "empty.txt").unlink()
+    assert edge.audit(str(edge.docs)).clean, "the collection holds nothing of it"
 
 
 def test_a_source_that_cannot_be_listed_is_unknown(edge: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -620,7 +658,8 @@ def test_a_source_that_cannot_be_listed_is_unknown(edge: Bench, monkeypatch: pyt
 
 
 def test_a_file_that_cannot_be_read_is_unknown(edge: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether a file has changed cannot be told without its bytes."""
+    """Whether a file has changed cannot be told without its bytes, unless it has another size."""
+    write(edge.docs / "pump.md", "pump", 9)
     os.utime(edge.docs / "valve.md", (time.time() + 60, time.time() + 60))
     source = open_source(str(edge.docs))
 
@@ -629,7 +668,8 @@ def test_a_file_that_cannot_be_read_is_unknown(edge: Bench, monkeypatch: pytest.
 
     monkeypatch.setattr(source, "read", away)
     found = audit(edge.corpus.checkpoints, edge.store, [source])
-    assert (found.findings, [Path(one.what).name for one in found.unknown]) == ([], ["valve.md"])
+    assert named(found) == {(STALE, SOURCE): {"pump.md"}}
+    assert [Path(one.what).name for one in found.unknown] == ["valve.md"]
 
 
 def test_the_ledger_knows_its_sources(edge: Bench) -> None:

@@ -126,7 +126,7 @@ NIGHT = st.tuples(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(large=st.booleans(), nights=st.lists(NIGHT, min_size=1, max_size=5))
 def test_the_newest_run_of_rows_of_a_key_is_current(large: bool, nights: list[Any]) -> None:
     """Whatever is appended, merged and killed, whoever reads meanwhile: what a dict would have is current."""

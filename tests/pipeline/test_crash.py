@@ -5,6 +5,7 @@ Real processes, killed by the kernel, on a real Edge collection and real files; 
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -18,8 +19,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.errors import Terminal, Transient
 from tests.crash import ForkServer, memory_folder
-from tests.faults import LOOKING, spent_in
+from tests.faults import LOOKING, VERBS, spent_in
 
 TOPICS = "pump valve lamp rope anchor ferry harbour engine boiler crane sluice beacon".split()
 
@@ -62,7 +64,7 @@ class Scenario:
         subprocess.run(["cp", "-a", str(self.first_night), str(folder)], check=True)
         return folder
 
-    def check(self, before: dict[str, Any], after: dict[str, Any], spent: list[int], kills: int = 1) -> None:
+    def check(self, before: dict[str, Any], after: dict[str, Any], spent: list[int], repeated: int) -> None:
         """Between the two nights nothing was lost; in the end everything is as in a run that nothing disturbed."""
         for word in self.words:
             assert before["found"][word], f"{word} was not found"
@@ -71,7 +73,7 @@ class Scenario:
             assert any(version <= held for version in versions), f"{uri} was there in part only"
         assert after["points"] == self.after["points"]
         assert after["parquet"] == self.after["parquet"]
-        assert sum(spent) - sum(self.spent) <= kills * max(self.spent), "more than a unit a kill was embedded twice"
+        assert sum(spent) - sum(self.spent) <= repeated, "more than the units at work was embedded twice"
 
 
 def ids_of(state: dict[str, Any], uri: str) -> set[str]:
@@ -141,7 +143,7 @@ def test_killed_before_every_step(server: ForkServer, scenario: Scenario) -> Non
         assert server.run("ingest", folder=folder, at=number, **scenario.second_night).killed
         before, after = server.run("go_on", folder=folder, words=scenario.words, **scenario.second_night).value
         try:
-            scenario.check(before, after, spent_in(folder / "spent"))
+            scenario.check(before, after, spent_in(folder / "spent"), max(scenario.spent))
         except AssertionError as error:
             error.add_note(f"killed before effect {number}, {effect}")
             raise
@@ -153,11 +155,34 @@ def test_killed_at_random_moments(seed: int, server: ForkServer, scenario: Scena
     """Killed at any moment, inside the store's own code too, and again, a run is finished by the same command."""
     chance = random.Random(seed)
     folder, kills = scenario.copy(), 0
-    while kills < 3:
+    while kills < 2:
         moment = chance.random() * scenario.seconds
         if not server.run("ingest", kill_after=moment, folder=folder, **scenario.second_night).killed:
             break
         kills += 1
     before, after = server.run("go_on", folder=folder, words=scenario.words, **scenario.second_night).value
-    scenario.check(before, after, spent_in(folder / "spent"), kills)
+    scenario.check(before, after, spent_in(folder / "spent"), kills * max(scenario.spent))
     shutil.rmtree(folder)
+
+
+def test_an_error_at_every_step(server: ForkServer, scenario: Scenario) -> None:
+    """A full disk, a store or an engine that fails: told in a sentence, and finished by the same command."""
+    night = {**scenario.second_night, "limits": {"max_delete_fraction": 0.5}}
+    folder = scenario.copy()
+    effects = server.run("ingest", folder=folder, **night).value
+    away = Transient("the store does not answer")
+    broken = Terminal("the store is broken")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for number, effect in enumerate(effects):
+        for error in (away, broken) if effect in (*VERBS, "embed") else (full,):
+            folder = scenario.copy()
+            said = server.run("stumble", folder=folder, at=number, error=error, **night).value
+            before, after = server.run("go_on", folder=folder, words=scenario.words, **night).value
+            try:
+                assert said is None or (str(error.args[-1]) in said and said.startswith(("Terminal:", "Transient:")))
+                assert said is not None or error is not broken
+                scenario.check(before, after, spent_in(folder / "spent"), sum(scenario.spent))
+            except AssertionError as failure:
+                failure.add_note(f"{error!r} at effect {number}, {effect}, of which was said: {said}")
+                raise
+            shutil.rmtree(folder)
