@@ -91,6 +91,17 @@ def build_parser() -> argparse.ArgumentParser:
     backfill.add_argument("--partition", metavar="PATTERN", help="documents whose path or URI fits, such as 'hr/*.pdf'")
     backfill.add_argument("--force", action="store_true", help="embed and write them again, whatever there is")
 
+    audit = commands.add_parser(
+        "audit", parents=[common, sources, waiting],
+        help="compare sources, checkpoints and store, by name; exit code 1 if they differ or cannot be read",
+    )  # fmt: skip
+    audit.add_argument("--repair", action="store_true", help="mend the store from the checkpoints, and audit it again")
+    audit.add_argument("--yes", action="store_true", help="repair without asking")
+    audit.add_argument(
+        "--max-delete-fraction", type=float, metavar="X",
+        help="1 lets a repair remove points although the checkpoints know less than half of what the store has",
+    )  # fmt: skip
+
     commands.add_parser("rejected", parents=[common], help="what could not be used: where, why, since when, how often")
 
     erase = commands.add_parser("erase", parents=[common, waiting], help="remove every trace of documents")

@@ -18,6 +18,8 @@ from flows.cli import settings_flags
 from flows.corpus import Corpus
 from pipeline.config import load_settings
 from pipeline.errors import UsageError
+from pipeline.findings import Audit
+from pipeline.repair import Plan
 from pipeline.report import Report
 from pipeline.search import MODES
 
@@ -79,6 +81,32 @@ def compact(options: argparse.Namespace) -> int:
         report = corpus.compact(options.dry_run, options.wait)
         out(report.as_dict(), lambda: printing.compacted(report))
     return 0
+
+
+def audit(options: argparse.Namespace) -> int:
+    """`corpusvec audit`; 1 unless everything could be read and, in the end, is as it should be."""
+    if options.repair and not (options.yes or sys.stdin.isatty()):
+        raise UsageError("--repair asks before it changes anything: say --yes where nobody can answer")
+    with _opened(options) as (corpus, out):
+        if not options.repair:
+            found = corpus.audit(*options.sources, wait=options.wait)
+            out(found.as_dict(), lambda: printing.audited(found))
+            return 0 if found.clean else 1
+
+        def agree(before: Audit, plan: Plan) -> bool:
+            text = f"{printing.audited(before)}\n{printing.repair_plan(plan)}"
+            if options.json:
+                print(text, file=sys.stderr)
+            else:
+                out(None, lambda: text)
+            if options.yes:
+                return True
+            print("Do it? [y/N] ", end="", file=sys.stderr, flush=True)
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+        repaired = corpus.repair(*options.sources, agree=agree, wait=options.wait)
+        out(repaired.as_dict(), lambda: printing.repaired(repaired))
+        return 0 if repaired.after.clean else 1
 
 
 def _shown_by(bar: Any) -> Callable[[Report], None]:

@@ -16,7 +16,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Settings, load_settings
-from pipeline.errors import CorpusvecError, Transient, UsageError
+from pipeline.errors import UsageError
 from pipeline.ports import Embedder, Source, VectorStore
 from pipeline.report import Report
 from pipeline.search import MODES, Mode, parse_filter, search
@@ -33,20 +33,22 @@ from pipeline.types import Hit, Vectors
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from flows.drive import Progress
     from pipeline.checkpoint import Checkpoints
     from pipeline.compact import CompactReport
     from pipeline.embed.model import Model
     from pipeline.embed.tokenizer import ModelTokenizer
     from pipeline.erase import Receipt
+    from pipeline.findings import Audit
     from pipeline.ingest import Ingest, Task
     from pipeline.lock import Lock
+    from pipeline.lock import Mode as LockMode
     from pipeline.plan import Unit
     from pipeline.recipe import ResolvedRecipe
+    from pipeline.repair import Plan, Repaired
     from pipeline.schedule import Submit
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[Report], None]
 
 # How often a paused backfill asks whether it may go on.
 _PAUSE_SECONDS = 2.0
@@ -82,13 +84,14 @@ class Corpus:
         far; `submit` runs the units on a scheduler. If another run has the collection: waits up to `wait` seconds, or
         raises Transient. `retry_rejected` tries again what was rejected and has not changed.
         """
+        from flows.drive import drive, finish
         from pipeline.ingest import Task
         from pipeline.ledger import Renewal
 
         with self._locked("ingest", wait) as lock:
             run = self._begin(sources, Task(renewal=Renewal(rejected=retry_rejected)), lock.check)
-            self._drive(run, progress, submit, lambda: True)
-            return self._finish(run)
+            drive(run, self.settings, progress, submit, lambda: True)
+            return finish(run, self.checkpoints)
 
     def plan(self, *sources: str, retry_rejected: bool = False) -> Report:
         """What `ingest` would do, with exact counts, as `planned` of a report. Reads sources and store, writes nothing.
@@ -120,16 +123,17 @@ class Corpus:
         Nothing is deleted. Between two work units it lets go of collection and engine as long as `paused()`, or while
         another run waits for the collection.
         """
+        from flows.drive import drive, finish
         from pipeline.backfill import Backfill
 
         work = Backfill(since, until, partition, force)
-        opened = self._open_sources(sources)
+        opened = self.open_sources(sources)
         total: Report | None = None
         while True:
             with self._locked(work.purpose, wait, polite=True) as lock:
                 run = self._begin(sources, work.task(self.checkpoints.runs(), self.store, opened), lock.check)
-                if self._drive(run, progress, submit, lambda: not (paused() or lock.wanted())):
-                    return work.sum_up(total, self._finish(run))
+                if drive(run, self.settings, progress, submit, lambda: not (paused() or lock.wanted())):
+                    return work.sum_up(total, finish(run, self.checkpoints))
                 total = work.sum_up(total, run.tally.report)
                 run.fail(work.INTERRUPTED)
                 self.close()
@@ -137,52 +141,16 @@ class Corpus:
             while paused():
                 time.sleep(_PAUSE_SECONDS)
 
-    def _drive(
-        self, run: Ingest, progress: Progress | None, submit: Submit[Unit, Report] | None, go_on: Callable[[], bool]
-    ) -> bool:
-        """Do the run's units; an error ends it, is recorded and raised. False if `go_on` said so before the last."""
-        from pipeline.embed.vllm import likely_device
-        from pipeline.schedule import run_all
-
-        in_flight = self.settings.limits.units_in_flight
-        if in_flight is None:
-            in_flight = 3 if likely_device(self.settings.engine) == "cuda" else 1
-        try:
-            run.start()
-            reports = run_all(run.work, run.units(), in_flight, submit, run.stopping)
-            for _ in reports:
-                if progress is not None:
-                    progress(run.tally.report)
-                if not go_on():
-                    reports.close()
-                    return False
-            return True
-        except BaseException as error:
-            _record_failure(run, error)
-            raise
-
-    def _finish(self, run: Ingest) -> Report:
-        from pipeline.lock import held
-
-        try:
-            report = run.finish()
-        except BaseException as error:
-            _record_failure(run, error)
-            raise
-        # The record of runs is all collections': whoever comes second leaves its parts to be merged the next time.
-        with suppress(Transient), held(self.settings.data, {"runs": "exclusive"}, "merging the record of runs"):
-            self.checkpoints.runs().settle()
-        return report
-
     def _begin(self, sources: Sequence[str], task: Task, check: Callable[[], None] = lambda: None) -> Ingest:
         from pipeline.ingest import Ingest
 
         return Ingest(
-            self._open_sources(sources), self.store, self.recipe, self.tokenizer, lambda: self.embedder,
+            self.open_sources(sources), self.store, self.recipe, self.tokenizer, lambda: self.embedder,
             self.checkpoints, self.settings.limits, task, check,
         )  # fmt: skip
 
-    def _open_sources(self, sources: Sequence[str]) -> list[Source]:
+    def open_sources(self, sources: Sequence[str]) -> list[Source]:
+        """Those that arguments name, or the settings, with what the settings say of their documents."""
         from pipeline.rules import annotate
 
         sources = sources or self.settings.sources
@@ -194,12 +162,14 @@ class Corpus:
         return [annotate(source, self.settings.metadata) for source in open_sources(sources)]
 
     @contextmanager
-    def _locked(self, purpose: str, wait: float | None, polite: bool = False) -> Iterator[Lock]:
+    def _locked(
+        self, purpose: str, wait: float | None, mode: LockMode = "exclusive", polite: bool = False
+    ) -> Iterator[Lock]:
         """Hold this collection; what other processes did before is seen, what was read before is forgotten."""
         from pipeline.ledger import ledger_name
         from pipeline.lock import ROOT, held
 
-        names = {ledger_name(self.store, self.settings.data): "exclusive", ROOT: "shared"}
+        names: dict[str, LockMode] = {ledger_name(self.store, self.settings.data): mode, ROOT: "shared"}
         purpose = f"{purpose} into {self.settings.collection}"
         with held(self.settings.data, names, purpose, wait, polite=polite) as lock:
             self._refresh()
@@ -216,6 +186,32 @@ class Corpus:
 
     def _refresh(self) -> None:
         self.__dict__.pop("checkpoints", None)
+
+    def audit(self, *sources: str, wait: float | None = None) -> Audit:
+        """What differs between the sources' listings, Parquet and the store, by name. Reads only, starts no engine.
+
+        Without sources, of those in the settings, else of those that the collection's documents came from. If a run
+        has the collection: waits up to `wait` seconds, or raises Transient.
+        """
+        from flows import upkeep
+
+        with self._locked("audit", wait, "shared"):
+            return upkeep.audit(self, sources)
+
+    def repair(
+        self,
+        *sources: str,
+        agree: Callable[[Audit, Plan], bool] = lambda found, plan: True,
+        wait: float | None = None,
+    ) -> Repaired:
+        """`audit`; mend what Parquet can mend, if `agree` is for it; audit again. Starts no engine, reads no document.
+
+        Nobody else gets the collection in between. If there is nothing to mend, `agree` is not asked.
+        """
+        from flows import upkeep
+
+        with self._locked("repair", wait) as lock:
+            return upkeep.repair(self, sources, agree, lock.check)
 
     def search(self, text: str, k: int = 10, mode: Mode = "hybrid", filters: Sequence[str] = ()) -> list[Hit]:
         """The `k` best chunks for `text`, best first. `filters` are `FIELD=VALUE` conditions that must all hold."""
@@ -385,9 +381,3 @@ def open_sources(sources: Sequence[str]) -> list[Source]:
 
     opened = {source.name: source for source in map(open_source, sources)}
     return list(opened.values())
-
-
-def _record_failure(run: Ingest, error: BaseException) -> None:
-    run.stopping.set()
-    with suppress(CorpusvecError):  # a full disk, say, and then the first error is the one to tell
-        run.fail(str(error) or type(error).__name__)

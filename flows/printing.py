@@ -13,12 +13,16 @@ from urllib.parse import unquote, urlsplit
 from pipeline.compact import CompactReport
 from pipeline.config import Settings
 from pipeline.erase import Receipt
+from pipeline.findings import KINDS, Audit, Finding
+from pipeline.repair import Plan, Repaired
 from pipeline.report import DOCUMENTS, Report
 from pipeline.search import snippet
 from pipeline.types import Hit
 
 _SNIPPET = 220
 _REJECTED_SHOWN = 20
+_SHOWN = 20
+_IDS_SHOWN = 3
 
 # The names of a report's counts, for people.
 _CHUNKS = (("", "chunks"), ("embedded", "embedded"), ("reused", "reused"))
@@ -146,6 +150,66 @@ def rejected(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(rows) > _REJECTED_SHOWN:
         lines.append(f"  … and {len(rows) - _REJECTED_SHOWN} more: corpusvec rejected lists them all")
     return lines
+
+
+def audited(found: Audit) -> str:
+    """What an audit found, and what it could not find out; the first of each kind."""
+    lines = [
+        f"{found.collection} in {found.store}, checkpoints in {found.data}",
+        f"  audited    {found.documents:,} documents; {found.points:,} points should be there, {found.stored:,} are; "
+        f"{found.rejected:,} rejected",
+    ]
+    lines += [f"  source     {name}" for name in found.sources]
+    for kind in KINDS:
+        findings = found.of(kind)
+        lines += [f"  {kind.replace('_', ' '):<14} {_finding(one)}" for one in findings[:_SHOWN]]
+        if len(findings) > _SHOWN:
+            lines.append(f"  … and {len(findings) - _SHOWN:,} more {kind.replace('_', ' ')}: --json names them all")
+    lines += [f"  unknown        {place(unknown.what)}: {unknown.reason}" for unknown in found.unknown[:_SHOWN]]
+    if len(found.unknown) > _SHOWN:
+        lines.append(f"  … and {len(found.unknown) - _SHOWN:,} more unknown: --json names them all")
+    if found.clean:
+        lines.append("  clean: everything is as it should be")
+    elif found.unknown:
+        lines.append("  nothing is proved of what is unknown: audit it again when it can be read")
+    return "\n".join(lines)
+
+
+def _finding(one: Finding) -> str:
+    name = place(one.uri) if one.uri else "(no document)" if one.record_ids else "the collection"
+    if not one.record_ids:
+        return f"{name} ({one.place}): {one.detail}"
+    ids = ", ".join(one.record_ids[:_IDS_SHOWN]) + (", …" if len(one.record_ids) > _IDS_SHOWN else "")
+    return f"{name} ({one.place}), {_counted(len(one.record_ids), 'point')}: {one.detail}: {ids}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def repair_plan(plan: Plan) -> str:
+    """What a repair would do."""
+    of = f" of {_counted(len(plan.write), 'document')}"
+    steps = [
+        "make the collection anew" if plan.create else "",
+        f"write {_counted(plan.points, 'point')}{of}, from the checkpoints" if plan.write else "",
+        f"remove {_counted(len(plan.remove), 'point')}" if plan.remove else "",
+        "compute BM25's weights again" if plan.tune else "",
+        f"have the next ingest look at {_counted(len(plan.doubt), 'document')} again" if plan.doubt else "",
+    ]
+    return "\n".join(f"  would      {step}" for step in steps if step)
+
+
+def repaired(result: Repaired) -> str:
+    """What a repair did, and what is left."""
+    if result.done is None:
+        lines = [audited(result.after)] if result.plan.empty else ["  nothing was changed"]
+    else:
+        done = f"wrote {_counted(result.done['written'], 'point')}, removed {result.done['removed']:,}"
+        lines = [f"  repaired   {done}", audited(result.after)]
+    if result.plan.ingest:
+        lines.append("  what is left is for corpusvec ingest to mend, from the sources")
+    return "\n".join(lines)
 
 
 def hit_dict(hit: Hit) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.errors import CorpusvecError, Transient
 from pipeline.findings import ALTERED, DUPLICATED, MISSING, ORPHANED, STALE, STORE, Finding
 from pipeline.keys import NO_KEYS, Keys, among, pack, unite, unpack
+from pipeline.points import same
 from pipeline.ports import VectorStore
 from pipeline.types import Point, Vectors
 from pipeline.view import Holding
@@ -29,7 +29,6 @@ VECTOR_TOLERANCE = 1e-4
 
 # Points asked for at a time.
 _AT_ONCE = 1_000
-_ABSENT = object()
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -175,24 +174,16 @@ class Points:
 
 def differences(draft: Point, vector: Vectors, point: Point) -> list[str]:
     """What of a stored point is not as it should be: payload fields, `lexical_text`, `vector`."""
-    names = dict.fromkeys([*draft.payload, *point.payload])
-    found = [name for name in names if not _alike(draft.payload.get(name, _ABSENT), point.payload.get(name, _ABSENT))]
+    found = []
+    if not same(draft.payload, point.payload):
+        one, two = draft.payload, point.payload
+        names = dict.fromkeys([*one, *two])
+        found = [name for name in names if name not in one or name not in two or not same(one[name], two[name])]
     if draft.lexical_text != point.lexical_text:
         found.append("lexical_text")
     if not same_direction(vector, point.vector):
         found.append("vector")
     return found
-
-
-def _alike(one: Any, two: Any) -> bool:
-    """Whether two JSON values are equal, but for the last digit of a fraction, which not every store keeps."""
-    if isinstance(one, Mapping) and isinstance(two, Mapping):
-        return one.keys() == two.keys() and all(_alike(value, two[name]) for name, value in one.items())
-    if isinstance(one, list) and isinstance(two, list):
-        return len(one) == len(two) and all(map(_alike, one, two))
-    if isinstance(one, float) and isinstance(two, float):
-        return math.isclose(one, two, rel_tol=1e-14) or (math.isnan(one) and math.isnan(two))
-    return bool(one == two)
 
 
 def same_direction(vector: Vectors, other: Vectors) -> bool:

@@ -191,7 +191,9 @@ class KernelLock:
                 for state in (HELD, WAITING):
                     list(self._others(name, state))  # the dead leave notes behind
         except OSError as error:
-            raise Terminal(f"cannot lock {self._folder}: {error.strerror or error}; correct it or 'data'") from error
+            raise Terminal(
+                f"cannot lock {self._folder}: {error.strerror or error}; free the disk or correct 'data'"
+            ) from error
         return None
 
     def _take(self, name: str, mode: Mode, polite: bool) -> Claim | None:
@@ -226,7 +228,8 @@ class KernelLock:
         if os.getpid() != self._process:
             return  # a fork's copy: not its to give back
         for path, descriptor in self._notes.values():
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a note whose lock is gone counts for nothing
+                path.unlink()
             _close(descriptor)
         self._notes.clear()
         self._unlock()

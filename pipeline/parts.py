@@ -192,11 +192,14 @@ def sync_folder(fs: Any, path: str) -> None:
     """Make what was renamed or removed in a folder so for good; a local disk may forget it otherwise."""
     if not isinstance(fs, LocalFileSystem):
         return
-    folder = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise _fault("sync", path, error) from error
 
 
 def remove_folder(fs: Any, path: str) -> None:

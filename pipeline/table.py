@@ -200,11 +200,12 @@ class Table:
             with self._open(names[-1]) as last:
                 description = (last.schema.metadata or {}).get(DESCRIPTION, self._description)
             try:
-                self._write(_name(instant(names[-1])), tables, description)
+                written = self._write(_name(instant(names[-1])), tables, description)
                 for name in names:
                     remove(self._fs, f"{self.path}/{name}")
                 sync_folder(self._fs, self.path)
-                remove_folder(self._fs, self.path)
+                if not written:
+                    remove_folder(self._fs, self.path)
             finally:
                 self._index = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -90,13 +91,13 @@ class Bench:
         self.corpus.ingest(str(self.docs))
         self.before = self.points()
         self.corpus.close()
-        shutil.copytree(self.root, root / "pristine")
+        copy(self.root, root / "pristine")
 
     def restore(self) -> None:
         """As it was when it had just been ingested; opened anew."""
         self.corpus.close()
         shutil.rmtree(self.root)
-        shutil.copytree(self.root.parent / "pristine", self.root)
+        copy(self.root.parent / "pristine", self.root)
         self.reopen()
 
     def reopen(self, embedder: Embedder | None = None, **flags: Any) -> None:
@@ -131,6 +132,11 @@ class Bench:
         found = self.audit(str(self.docs))
         assert found.clean, found.as_dict()
         assert_same(self.points(), self.before)
+
+
+def copy(folder: Path, to: Path) -> None:
+    """Copy a folder, times and holes in files included: an index of a few points has 200 MB of holes."""
+    subprocess.run(["cp", "-a", str(folder), str(to)], check=True)
 
 
 def assert_same(found: Mapping[str, Point], wanted: Mapping[str, Point]) -> None:
@@ -289,8 +295,9 @@ def drop(bench: Bench) -> None:
 VERBS = ("open", "upsert", "fetch", "delete", "flush")
 
 
-@pytest.mark.parametrize("lost", [False, True], ids=["vandalised", "lost"])
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    ("verb", "lost"), [(verb, lost) for verb in VERBS for lost in (False, True) if not (lost and verb == "delete")]
+)
 def test_a_repair_that_fails_anywhere_is_finished_by_the_next(edge: Bench, verb: str, lost: bool) -> None:
     """Whichever step fails, what was searchable stays so, and auditing and repairing again ends clean."""
     if lost:
@@ -301,8 +308,6 @@ def test_a_repair_that_fails_anywhere_is_finished_by_the_next(edge: Bench, verb:
     found = edge.audit()
     untouched = edge.points()
     plan = plan_repair(found)
-    if verb == "delete" and lost:
-        return  # there is nothing to delete
     with pytest.raises(Transient, match="away"):
         repair(plan, edge.corpus.checkpoints, Failing(edge.store, verb), ["english"])
     assert (untouched.keys() & edge.before.keys()) <= edge.points().keys()
@@ -311,7 +316,7 @@ def test_a_repair_that_fails_anywhere_is_finished_by_the_next(edge: Bench, verb:
     edge.assert_whole()
 
 
-@pytest.mark.parametrize("verb", ["upsert", "fetch", "flush"])
+@pytest.mark.parametrize("verb", ["upsert", "flush"])
 def test_an_ingest_finishes_what_a_killed_repair_of_a_lost_collection_began(edge: Bench, verb: str) -> None:
     """A collection that is made anew and not yet full is not taken for a whole one by the next run."""
     drop(edge)
@@ -693,7 +698,7 @@ acts = st.one_of(
 )
 
 
-@pytest.mark.parametrize(("kind", "examples"), [("edge", 25), ("milvus", 6)])
+@pytest.mark.parametrize(("kind", "examples"), [("edge", 15), ("milvus", 5)])
 def test_whatever_is_done_is_named_and_mended(benches: dict[str, Bench], kind: str, examples: int) -> None:
     """Any sequence of deletions, alterations and additions: the audit names exactly what differs, repair undoes it."""
     bench = benches[kind]
