@@ -50,6 +50,8 @@ def make_drafts(document: Row, chunks: Sequence[Row], source: str, metadata: Met
 def find_vectors(vectors: Table, keys: Sequence[str]) -> dict[str, Vectors]:
     """The vectors of embedding keys; a key that Parquet does not have is absent."""
     found = vectors.lookup(list(dict.fromkeys(keys)))  # all at once: a look-up opens parts
+    if not found.num_rows:
+        return {}
     column = found.column("vector").combine_chunks()
     rows = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
     return dict(zip(found.column("embedding_key").to_pylist(), rows, strict=True))
@@ -68,5 +70,5 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-12)
+        return math.isclose(one, other, rel_tol=1e-12) or (math.isnan(one) and math.isnan(other))
     return type(one) is type(other) and bool(one == other)

@@ -73,8 +73,13 @@ def to_point(record_id: object, stored: Mapping[str, Any] | None, vector: object
     payload = dict(stored or {})
     payload.pop(_BOOLEANS, None)
     lexical_text = payload.pop(_LEXICAL, payload.get("text") or "")
-    dense = vector[DENSE] if isinstance(vector, dict) else ()
+    dense = vector.get(DENSE, ()) if isinstance(vector, dict) else ()
     return Point(str(record_id), np.asarray(dense, dtype=np.float32), lexical_text, payload)
+
+
+def to_ids(record_ids: Sequence[str]) -> list[str | int]:
+    """Ids as Qdrant takes them: ours are uuids, but somebody else may have put in points with numbers for ids."""
+    return [int(name) if name.isdigit() else name for name in record_ids]
 
 
 def to_filter(models: Any, number_range: Any, conditions: Sequence[Condition]) -> Any:

@@ -27,7 +27,7 @@ from connectors.stores._common import (
     to_stamp,
     under_way,
 )
-from connectors.stores._qdrant import BM25, DENSE, DOCUMENT, of_documents, to_filter, to_payload, to_point
+from connectors.stores._qdrant import BM25, DENSE, DOCUMENT, of_documents, to_filter, to_ids, to_payload, to_point
 from connectors.stores.qdrant_edge import bm25_encoders
 from pipeline.errors import CorpusvecError, MissingExtra, Terminal, Transient
 from pipeline.types import CollectionSpec, Condition, Hit, Point, Vectors
@@ -115,7 +115,7 @@ class QdrantStore:
         return [
             to_point(record.id, record.payload, record.vector)
             for ids in batched(record_ids, _PAGE)
-            for record in self._call("retrieve", ids=ids, with_payload=True, with_vectors=names)
+            for record in self._call("retrieve", ids=to_ids(ids), with_payload=True, with_vectors=names)
         ]
 
     def ids_of(self, document_ids: Sequence[str]) -> Mapping[str, set[str]]:
@@ -130,7 +130,7 @@ class QdrantStore:
     def delete(self, record_ids: Sequence[str]) -> None:
         """Remove points by id."""
         for batch in batched(record_ids, _PAGE):
-            self._call("delete", points_selector=self._models.PointIdsList(points=batch), wait=True)
+            self._call("delete", points_selector=self._models.PointIdsList(points=to_ids(batch)), wait=True)
 
     def count(self, conditions: Sequence[Condition] = ()) -> int:
         """The exact number of points that meet the conditions."""

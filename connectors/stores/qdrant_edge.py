@@ -35,7 +35,7 @@ from connectors.stores._common import (
     to_stamp,
     under_way,
 )
-from connectors.stores._qdrant import BM25, DENSE, DOCUMENT, of_documents, to_filter, to_payload, to_point
+from connectors.stores._qdrant import BM25, DENSE, DOCUMENT, of_documents, to_filter, to_ids, to_payload, to_point
 from pipeline.errors import CorpusvecError, Terminal, Transient, UsageError
 from pipeline.types import CollectionSpec, Condition, Hit, Point, Vectors
 
@@ -114,7 +114,7 @@ class EdgeStore:
     def fetch(self, record_ids: Sequence[str], vectors: bool = False) -> list[Point]:
         """The points that exist among these ids."""
         with self._errors():
-            found = self._open_shard().retrieve(list(record_ids), True, [DENSE] if vectors else False)
+            found = self._open_shard().retrieve(to_ids(record_ids), True, [DENSE] if vectors else False)
         return [to_point(record.id, record.payload, record.vector) for record in found]
 
     def ids_of(self, document_ids: Sequence[str]) -> Mapping[str, set[str]]:
@@ -128,7 +128,7 @@ class EdgeStore:
     def delete(self, record_ids: Sequence[str]) -> None:
         """Remove points by id."""
         for batch in batched(record_ids, _BATCH):
-            self._update(self._edge.UpdateOperation.delete_points(batch))
+            self._update(self._edge.UpdateOperation.delete_points(to_ids(batch)))
 
     def count(self, conditions: Sequence[Condition] = ()) -> int:
         """The exact number of points that meet the conditions."""

@@ -271,3 +271,17 @@ class TestQdrantEdge(VectorStoreContract):
             store.upsert([point("more", metadata={"a": [deep]})])
         assert [one.payload["metadata"] for one in store.scroll()] == [deep]
         store.close()
+
+
+def test_points_of_others_can_be_removed(tmp_path: Path) -> None:
+    """A point that somebody else put in, with a number for an id and without vectors, is seen and can be deleted."""
+    import qdrant_edge as edge
+
+    store: Any = open_store(f"edge:{tmp_path}", "c")
+    store.open(SPEC)
+    store._shard.update(edge.UpdateOperation.upsert_points([edge.Point(42, {}, {"text": "stray"})]))
+    (stray,) = store.scroll(vectors=True)
+    assert (stray.record_id, stray.vector.shape) == ("42", (0,))
+    store.delete(["42"])
+    assert store.count() == 0
+    store.close()
