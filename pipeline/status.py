@@ -9,9 +9,11 @@ from typing import Any
 import pyarrow.compute as pc
 
 from pipeline.checkpoint import Checkpoints
+from pipeline.errors import Transient
 from pipeline.ledger import LOADED, REJECTED, ledger_name
+from pipeline.lock import held
 from pipeline.ports import VectorStore
-from pipeline.runs import past_runs
+from pipeline.runs import RUNNING, past_runs
 
 _LAST_RUNS = 5
 
@@ -77,11 +79,22 @@ def _last_runs(checkpoints: Checkpoints, store: VectorStore) -> list[dict[str, A
         {
             "run_id": row["run_id"],
             "kind": row["kind"],
-            "status": row["status"],
+            "status": "interrupted"
+            if row["status"] == RUNNING and (number or not _has_lock(checkpoints, store))
+            else row["status"],
             "sources": row["sources"],
             "started_at": row["started_at"].isoformat(timespec="seconds"),
             "seconds": round((row["finished_at"] - row["started_at"]).total_seconds(), 1),
             "documents": json.loads(row["report"])["documents"],
         }
-        for row in past_runs(checkpoints.runs(), store)[:_LAST_RUNS]
+        for number, row in enumerate(past_runs(checkpoints.runs(), store)[:_LAST_RUNS])
     ]
+
+
+def _has_lock(checkpoints: Checkpoints, store: VectorStore) -> bool:
+    """Whether somebody is at work on the collection: a run that says so and is not has died."""
+    try:
+        with held(checkpoints.root, {ledger_name(store, checkpoints.root): "shared"}, "status"):
+            return False
+    except Transient:
+        return True

@@ -456,6 +456,19 @@ def test_runs_are_on_record(folder: Path, opened: Callable[..., Corpus], monkeyp
     ]  # fmt: skip
 
 
+def test_a_run_that_died_is_told_from_one_at_work(folder: Path, opened: Callable[..., Corpus]) -> None:
+    """A run that began and never said how it ended is interrupted, unless somebody has the collection."""
+    from pipeline.ledger import ledger_name
+
+    corpus = opened()
+    corpus._begin([str(folder)], None).start()
+    assert opened().status()["runs"][0]["status"] == "interrupted"
+    with held("data", {ledger_name(corpus.store, "data"): "exclusive"}, "ingest"):
+        assert opened().status()["runs"][0]["status"] == "running"
+    opened().ingest(str(folder))
+    assert [run["status"] for run in opened().status()["runs"]] == ["completed", "interrupted"]
+
+
 def test_no_source_is_asked_for_or_configured(folder: Path, opened: Callable[..., Corpus]) -> None:
     """Sources of the settings are taken if none is given; without any, the sentence says what to name."""
     with pytest.raises(UsageError, match="name at least one source"):
