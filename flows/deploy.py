@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import serve
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.types.entrypoint import EntrypointType
 from pydantic import ValidationError
 
 from flows.backfill import backfill
@@ -31,8 +32,12 @@ def deploy(config: str | None = None) -> None:
     except ValidationError as error:
         reason = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise UsageError(f"the setting nightly is wrong: {reason}") from error
-    # Flow runs may be started from another folder than this process was.
-    same: dict[str, Any] = {"tags": TAGS, "parameters": {"config": str(Path(config).resolve())} if config else {}}
+    same: dict[str, Any] = {
+        "tags": TAGS,
+        "parameters": {"config": str(Path(config).resolve())} if config else {},
+        # By its name, the code is found wherever it is installed.
+        "entrypoint_type": EntrypointType.MODULE_PATH,
+    }
     crash_lost_runs()
     serve(
         ingest.to_deployment(

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect import get_client, get_run_logger, runtime
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
@@ -22,7 +23,7 @@ from prefect.states import Crashed
 
 from flows.corpus import Corpus
 from pipeline.config import load_settings
-from pipeline.errors import Terminal
+from pipeline.errors import Terminal, Transient
 from pipeline.ledger import ledger_name
 from pipeline.lock import Lock, Mode, held
 
@@ -41,7 +42,7 @@ def served(
     config: str | None, store: str | None, collection: str | None, overrides: dict[str, Any] | None
 ) -> Iterator[Corpus]:
     """The corpus that a flow's parameters describe. A Terminal error within is the flow run's last: no retry."""
-    _label(_PROCESS, _process(os.getpid()))
+    _label({_PROCESS: _process(os.getpid())})
     try:
         with Served(load_settings(config, **{**(overrides or {}), "store": store, "collection": collection})) as corpus:
             yield corpus
@@ -109,24 +110,30 @@ def _take_slot(stack: ExitStack, client: Any, run: str, name: str) -> None:
             )  # fmt: skip
             break
         except TimeoutError:
-            holder = next((other for other in running(client) if other.labels.get(_SLOT) == name), None)
-            if holder is None:
+            having = [other for other in running(client) if other.labels.get(_SLOT) == name and not is_gone(other)]
+            if not having:
                 client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(active_slots=0))
             else:
-                where = holder.labels.get(_PROCESS)
-                get_run_logger().info("waiting for the run %s (process %s), which has '%s'", holder.name, where, name)
-    _label(_SLOT, name)
-    stack.callback(_label, _SLOT, "")
+                get_run_logger().info("waiting for the run %s, which has the limit '%s'", having[0].name, name)
+    _label({_SLOT: name})
+    stack.callback(_label, {_SLOT: ""})
 
 
 def crash_lost_runs() -> None:
-    """Mark runs as crashed whose process on this machine is gone without a word, so that they can be retried."""
-    with get_client(sync_client=True) as client:
-        for run in running(client):
-            process = str(run.labels.get(_PROCESS, ""))
-            if process.startswith(f"{socket.gethostname()}:") and process != _process(int(process.split(":")[1])):
-                words = "its process is gone: the machine or the worker was stopped. Retry it, and it does the rest"
+    """Mark runs as crashed whose process on this machine is gone without a word, so that they can be retried.
+
+    Raises Transient if the server does not answer.
+    """
+    words = "its process is gone: the machine or the worker was stopped. Retry it, and it does the rest"
+    try:
+        with get_client(sync_client=True) as client:
+            for run in filter(is_gone, running(client)):
                 client.set_flow_run_state(run.id, Crashed(message=words), force=True)
+    except httpx.HTTPError as error:
+        raise Transient(
+            f"the Prefect server does not answer: {error}; start one with `prefect server start`, "
+            "or correct PREFECT_API_URL"
+        ) from error
 
 
 def running(client: Any) -> list[FlowRun]:
@@ -134,6 +141,12 @@ def running(client: Any) -> list[FlowRun]:
     state = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
     found: list[FlowRun] = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state))
     return found
+
+
+def is_gone(run: FlowRun) -> bool:
+    """Whether a run was a process of this machine, and there is no such process any more."""
+    host, _, process = str(run.labels.get(_PROCESS, "")).partition(":")
+    return host == socket.gethostname() and f"{host}:{process}" != _process(int(process.partition(":")[0]))
 
 
 def _process(number: int) -> str:
@@ -148,8 +161,8 @@ def _process(number: int) -> str:
     return f"{socket.gethostname()}:{number}:{boot.read_text().strip() if boot.exists() else ''}"
 
 
-def _label(name: str, value: str) -> None:
-    _ask("its labels are not written", lambda client, run: client.update_flow_run_labels(run, {name: value}))
+def _label(labels: dict[str, str]) -> None:
+    _ask("its labels are not written", lambda client, run: client.update_flow_run_labels(run, labels))
 
 
 def _ask(failing: str, question: Callable[[Any, str], Any]) -> None:

@@ -160,14 +160,14 @@ class Table:
     def settle(self) -> None:
         """Merge the newest parts where that is cheap, so that their number grows as the logarithm of the rows'.
 
-        They are merged with the next older one as long as that is at most twice as large as they are together. So a
-        row is written again only into something half as large again, and a part is twice as large as the next newer.
+        A part is merged with everything newer once that is at least half of it. So a row is written again only into
+        something half as large again, and each part that is left is more than twice as large as all newer ones.
         """
         with self._lock:
             sizes = self.sizes()
-            run = _newest_run(sizes)
-            if len(run) > 1:
-                self.rewrite(self.survey() if len(run) == len(sizes) else self._extents({n: sizes[n] for n in run}))
+            for run in _newest_runs(sizes):
+                whole = len(run) == len(sizes)
+                self.rewrite(self.survey() if whole else self._extents({name: sizes[name] for name in run}))
 
     def survey(self, wanted: Wanted | None = None) -> list[Extent]:
         """Every part, oldest first. Wanted is what is the newest of its key, whose key `wanted` is true of.
@@ -301,17 +301,28 @@ def _all(keys: Keys) -> NDArray[np.bool_]:
     return np.ones(len(keys), bool)
 
 
-def _newest_run(sizes: Mapping[str, int]) -> list[str]:
-    """The newest parts that are worth merging; never some of one instant without the others."""
+def _newest_runs(sizes: Mapping[str, int]) -> list[list[str]]:
+    """The newest parts that are worth merging, in runs of at most PART_BYTES; those of one instant stay together."""
     names = list(sizes)
-    first, total = len(names), 0
-    for name in reversed(names):
-        size = sizes[name]
-        together = first < len(names) and instant(name) == instant(names[first])
-        if total and not together and (size > 2 * total or size + total > PART_BYTES):
-            break
-        first, total = first - 1, total + size
-    return names[first:]
+    first, newer = len(names), 0
+    for number in reversed(range(len(names))):
+        size = sizes[names[number]]
+        if size >= PART_BYTES // 2:
+            break  # large enough, and so is what is older
+        if size <= 2 * newer or (newer and instant(names[number]) == instant(names[number + 1])):
+            first = number
+        newer += size
+    runs: list[list[str]] = []
+    total = 0
+    for name in names[first:]:
+        together = bool(runs) and instant(name) == instant(runs[-1][-1])
+        if together or (runs and total + sizes[name] <= PART_BYTES):
+            runs[-1].append(name)
+            total += sizes[name]
+        else:
+            runs.append([name])
+            total = sizes[name]
+    return [run for run in runs if len(run) > 1]
 
 
 def _numbers(places: NDArray[np.integer[Any]]) -> NDArray[np.int64]:

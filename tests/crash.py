@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import select
 import shutil
 import signal
@@ -43,11 +44,14 @@ class Outcome:
 
 
 class ForkServer:
-    """The server, as seen from a test. Raises AssertionError with the traceback of a task that fails."""
+    """The server, as seen from a test. Raises AssertionError with the traceback of a task that fails.
 
-    def __init__(self) -> None:
+    `within` is a command that runs another one: what the server and its tasks see of the world is up to it.
+    """
+
+    def __init__(self, within: Sequence[str] = ()) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [*within, sys.executable, "-m", "tests.crash"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         )  # fmt: skip
 
@@ -126,7 +130,7 @@ def ingest(folder: Path, sources: Sequence[str], at: int | None = None, **flags:
     from tests import faults
 
     os.chdir(folder)
-    effects = faults.Effects(at, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    effects = faults.Effects(at, lambda _: os.kill(os.getpid(), signal.SIGKILL))
     with effects.below(folder / "data"), faults.open_corpus(effects, Path("spent"), **flags) as corpus:
         corpus.ingest(*sources)
     return effects.seen
@@ -152,24 +156,104 @@ def look(folder: Path, words: Sequence[str] = (), **flags: Any) -> dict[str, Any
         return faults.everything_in(corpus, words)
 
 
-def stumble(folder: Path, sources: Sequence[str], at: int, error: Exception, **flags: Any) -> str | None:
-    """Ingest with `error` raised at effect `at`; gives what the run said of it, None if it could do without."""
+def stumble(
+    folder: Path,
+    sources: Sequence[str],
+    at: int | None = None,
+    error: Exception | None = None,
+    largest: int | None = None,
+    **flags: Any,
+) -> str | None:
+    """Ingest with `error` raised at effect `at`, or no file allowed above `largest` bytes.
+
+    Gives what the run said of it, None if it could do without.
+    """
     from pipeline import schedule
     from tests import faults
 
-    def fault() -> None:
+    def fault(name: str) -> None:
+        assert error is not None
         raise error
 
     os.chdir(folder)
     schedule.RETRY_PAUSES = (0.0, 0.0, 0.0)
     schedule.log.disabled = True
+    if largest is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     effects = faults.Effects(at, fault)
-    with effects.below(folder / "data"), faults.open_corpus(effects, Path("spent"), **flags) as corpus:
+    with effects.below(folder / "data"), faults.open_corpus(effects, **flags) as corpus:
         try:
             corpus.ingest(*sources)
         except Exception as told:
             return f"{type(told).__name__}: {told}"
     return None
+
+
+def read(url: str, collection: str, words: Sequence[str], begun: Path, stop: Path) -> tuple[int, list[str]]:
+    """Read a collection until the file `stop` is there; makes the file `begun` once it has read everything once."""
+    from connectors.stores import open_store
+    from tests import faults
+
+    store = open_store(url, collection)
+    store.open()
+    faults.read_until(iter([False, True]).__next__, store, words)
+    begun.touch()
+    return faults.read_until(stop.exists, store, words)
+
+
+def measured(**arguments: Any) -> dict[str, Any]:
+    """See `tests.benchmarks.night.measure`."""
+    from tests.benchmarks import night
+
+    return night.measure(**arguments)
+
+
+def audit(folder: Path, sources: Sequence[str], **flags: Any) -> list[str]:
+    """What an audit finds, in words."""
+    from tests import faults
+
+    os.chdir(folder)
+    with faults.open_corpus(**flags) as corpus:
+        return faults.audit_of(corpus, *sources)
+
+
+def compact(folder: Path, **flags: Any) -> None:
+    """Compact the data."""
+    from tests import faults
+
+    os.chdir(folder)
+    with faults.open_corpus(**flags) as corpus:
+        corpus.compact()
+
+
+def fill(folder: Path, leave: int) -> None:
+    """Leave so many bytes of the disk that `folder` is on, by a file called `ballast`."""
+    ballast = folder / "ballast"
+    ballast.unlink(missing_ok=True)
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(folder).free - leave)
+
+
+def command(folder: Path, arguments: Sequence[str], at: int, number: int) -> tuple[int, str]:
+    """Run a command line, whose process gets signal `number` before effect `at`; gives exit code and what it said."""
+    import connectors.stores
+    import pipeline.embed.vllm
+    from flows.cli import main
+    from tests import faults
+
+    os.chdir(folder)
+    effects = faults.Effects(at, lambda _: os.kill(os.getpid(), number))
+    engine = effects.watch(faults.FakeEngine(faults.bundled()[0].dimensions, Path("spent")), ["embed"])
+    engine.__dict__["start_seconds"] = 0.0
+    pipeline.embed.vllm.start_engine = lambda *_: engine
+    open_store = connectors.stores.open_store
+    connectors.stores.open_store = lambda *place: effects.watch(open_store(*place))
+    said = os.open("said", os.O_CREAT | os.O_RDWR | os.O_TRUNC)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    with effects.below(folder / "data"):
+        code = main(arguments)
+    return code, Path("said").read_text()
 
 
 def _warm_up(folder: Path) -> list[str]:

@@ -7,6 +7,7 @@ and the engine through wrappers.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sys
@@ -19,13 +20,14 @@ from typing import Any
 import numpy as np
 
 from flows import Corpus
-from pipeline.audit import audit
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import Recipe
 from pipeline.embed.model import Model, load_model
 from pipeline.embed.tokenizer import ModelTokenizer
+from pipeline.errors import Terminal
 from pipeline.ledger import ledger_name
-from pipeline.types import Vectors
+from pipeline.ports import VectorStore
+from pipeline.types import Condition, Vectors
 
 #: The verbs of a store that a run uses; those that only look count too, since a server can die under any.
 VERBS = ("open", "upsert", "patch", "fetch", "ids_of", "delete", "count", "scroll", "set_average_length", "flush")
@@ -39,9 +41,9 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class Effects:
-    """The names of the effects so far, in order; just before number `at` (the first is 0), `fault` is called."""
+    """The names of the effects so far, in order; just before number `at` (the first is 0), `fault` gets its name."""
 
-    def __init__(self, at: int | None = None, fault: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, at: int | None = None, fault: Callable[[str], None] = lambda name: None) -> None:
         self.seen: list[str] = []
         self._at, self._fault = at, fault
 
@@ -49,7 +51,7 @@ class Effects:
         """Number one."""
         self.seen.append(name)
         if len(self.seen) - 1 == self._at:
-            self._fault()
+            self._fault(name)
 
     def watch(self, thing: Any, verbs: Sequence[str] = VERBS) -> Any:
         """`thing`, whose calls of `verbs` are effects."""
@@ -111,6 +113,13 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
         path = os.path.abspath(arguments[0])  # noqa: PTH100 - a Path would do more, and be slower
         if path.startswith(root) and not (event == "os.mkdir" and os.path.isdir(path)):  # noqa: PTH112
             effects.about_to("write" if event == "open" else event.removeprefix("os."))
+
+
+def fail(name: str) -> None:
+    """Raise what a dying disk, store or engine would raise at this effect."""
+    if name in VERBS or name == "embed":
+        raise Terminal(f"{name} failed")
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 class FakeEngine:
@@ -176,10 +185,8 @@ def searchable_in(corpus: Corpus, words: Sequence[str]) -> dict[str, Any]:
 
 
 def audit_of(corpus: Corpus, *sources: str) -> list[str]:
-    """What an audit of a collection and its sources finds, in words."""
-    found = audit(
-        corpus.checkpoints, corpus.store, corpus._open_sources(sources), recipe=corpus.recipe.fingerprints
-    ).as_dict()
+    """What an audit finds, in words."""
+    found = corpus.audit(*sources).as_dict()
     return [f"{one['kind']} {one['place']} {one['uri']}: {one['detail']}" for one in found["findings"]] + [
         f"unknown {one['what']}: {one['reason']}" for one in found["unknown"]
     ]
@@ -215,6 +222,22 @@ def _rows(table: Any) -> Iterator[dict[str, Any]]:
 
 def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in names}
+
+
+def read_until(done: Callable[[], bool], store: VectorStore, words: Sequence[str]) -> tuple[int, list[str]]:
+    """Ask for each of `words` in turn, by BM25 and by title, until `done`: how often, and what was missed.
+
+    Each of the words is the title of a document, and in every text of it.
+    """
+    asked, missed = 0, []
+    while not done():
+        for word in words:
+            asked += 1
+            if not any(hit.title == word for hit in store.search_bm25(word, 10)):
+                missed.append(f"{word} by BM25 at {asked}")
+            if not store.count([Condition("title", "=", word)]):
+                missed.append(f"{word} by title at {asked}")
+    return asked, missed
 
 
 def spent_in(path: Path) -> list[int]:

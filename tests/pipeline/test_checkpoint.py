@@ -126,7 +126,7 @@ NIGHT = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(large=st.booleans(), nights=st.lists(NIGHT, min_size=1, max_size=5))
 def test_the_newest_run_of_rows_of_a_key_is_current(large: bool, nights: list[Any]) -> None:
     """Whatever is appended, merged and killed, whoever reads meanwhile: what a dict would have is current."""
@@ -317,6 +317,22 @@ def test_the_number_of_parts_grows_as_a_logarithm(tmp_path: Path) -> None:
     assert sum(after.values()) < 2 * base
     assert written < 8 * base, "every night writing the whole again would be a hundred times"
     assert len(table) == len(table_at(tmp_path)) == len(touched)
+
+
+def test_a_first_run_of_many_parts_is_settled_into_large_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What exceeds the size of one part becomes several of about that size; settling again changes nothing."""
+    table = table_at(tmp_path)
+    for size in [100] * 30 + [1]:  # a last small one does not keep those before it from being merged
+        table.append([{"key": uuid.uuid4().hex, "value": 0} for _ in range(size)])
+    whole = sum(table.sizes().values())
+    monkeypatch.setattr("pipeline.table.PART_BYTES", whole // 3)
+    table.settle()
+    settled = table.sizes()
+    assert 3 <= len(settled) <= 5
+    assert max(settled.values()) <= whole // 3
+    table.settle()
+    assert table.sizes() == settled
+    assert len(table) == 3001
 
 
 def test_a_tombstone_stays_as_long_as_it_covers_something(tmp_path: Path) -> None:
