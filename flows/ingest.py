@@ -20,7 +20,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.corpus import Corpus
 from flows.printing import figures
-from pipeline.config import load_settings
+from flows.served import served
 from pipeline.errors import Transient
 from pipeline.report import Report
 from pipeline.schedule import RETRY_PAUSES
@@ -48,8 +48,7 @@ def ingest(
         overrides: Settings over the configuration's, such as {"recipe": {"chunk_tokens": 256}}.
         retry_rejected: Also try again what was rejected and has not changed.
     """
-    flags = {**(overrides or {}), "store": store, "collection": collection}
-    with Corpus(load_settings(config, **flags)) as corpus:
+    with served(config, store, collection, overrides) as corpus:
         return ingest_corpus(corpus, sources or [], retry_rejected).as_dict()
 
 

@@ -65,8 +65,8 @@ class CompactReport:
 def compact(checkpoints: Checkpoints, dry_run: bool = False) -> CompactReport:
     """Merge the parts of every table and drop what no ledger leads to. Nobody else may use the root meanwhile.
 
-    Takes memory for the keys only: about 50 bytes each for the table at hand, 16 for what the ledgers lead to. Raises
-    UsageError, and drops nothing, if there is no ledger; Terminal if a part is broken or a disk full.
+    Takes memory for row groups and keys only: about 100 bytes a key of the table at hand, 16 of what ledgers lead to.
+    Raises UsageError, and drops nothing, if there is no ledger; Terminal if a part is broken or a disk full.
     """
     warnings: list[str] = []
     reachable = find_reachable(checkpoints, warnings)

@@ -27,13 +27,13 @@ from pipeline.entries import Entries
 from pipeline.errors import Stopped
 from pipeline.index import Change, Index
 from pipeline.ledger import Ledger, Listed, Renewal, ledger_name, may_hold
-from pipeline.plan import Planner, Selection, Unit, UnitPlan, outcome, was_loaded
+from pipeline.plan import Planner, Selection, Unit, UnitPlan, outcome, was_begun, was_loaded
 from pipeline.ports import Embedder, Source, Tokenizer, VectorStore
 from pipeline.prepare import Prepared, Preparer, Refused, Row
 from pipeline.recipe import ResolvedRecipe
 from pipeline.report import Report, Tally, estimate_seconds
 from pipeline.runs import COMPLETED, RUNNING, Record, measured
-from pipeline.types import Rejection, Vectors
+from pipeline.types import Rejection, Vectors, document_id
 
 # Parquet gets what the engine finished at least this often, so that a crash repeats little.
 _EMBED_FLUSH_TOKENS = 500_000
@@ -156,6 +156,7 @@ class Ingest:
         rows = [self._entries.touched(listed) for listed in preparation.untouched]
         report.documents["unchanged"] += len(preparation.untouched)
         rows += [self._reject(listed, refused, report) for listed, refused in preparation.refused]
+        rejected = [listed for listed, _ in preparation.refused]
         faults = self._embed(plan, report)
         sound: list[Change] = []
         for change in plan.changes:
@@ -163,9 +164,12 @@ class Ingest:
             if fault := next((faults[key] for key in self._planner.keys(one) if key in faults), None):
                 refused = one.refused or Refused("embed", fault, one.content_hash)
                 rows.append(self._reject(one.listed, refused, report))
+                rejected.append(one.listed)
             else:
                 sound.append(change)
         self._go_on()
+        # What a run that was killed had begun to load, and has become unreadable since, was never whole.
+        self._index.remove([document_id(listed.item.uri) for listed in rejected if was_begun(listed)], report)
         with report.timed("commit"):
             self._ledger.append(
                 [self._entries.loading(change) for change in sound if not was_loaded(change.one.listed)]
@@ -263,7 +267,7 @@ class Ingest:
     def start(self) -> None:
         """Record that the run has begun; a collection that was lost is loaded again, from Parquet."""
         self._record.write(RUNNING, self.tally.report)
-        if self._ledger.holds and not self._index.exists:
+        if not self._index.exists and self._ledger.holds:
             self._ledger.forget()
             self.tally.report.warnings.append((self._store.url, "the collection was gone: loaded again from Parquet"))
 

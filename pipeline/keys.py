@@ -68,7 +68,7 @@ def among(keys: Keys, these: Keys) -> NDArray[np.bool_]:
 
 
 class KeyIndex:
-    """Key → (part, first row, rows), what was added last winning. 28 bytes a key, as much again while it grows."""
+    """Key → (part, first row, rows), what was added last winning. 28 bytes a key, three times that while it grows."""
 
     def __init__(self) -> None:
         # Sorted arrays, each less than half as long as the one before it, and newer: so adding costs a logarithm.

@@ -6,8 +6,8 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pipeline.checkpoint import LEDGER, KeyIndex, Table
 from pipeline.config import fingerprint
 from pipeline.errors import Terminal
+from pipeline.keys import NO_KEYS, pack
 from pipeline.ports import Source, VectorStore
 from pipeline.types import Item, Metadata, document_id
 
@@ -27,16 +28,18 @@ LOADED, LOADING, REJECTED, DELETED = "loaded", "loading", "rejected", "deleted"
 
 # Listed items are looked up together: one by one costs more than everything else on a quiet night.
 _BATCH = 512
+# Rows that are read together, of what is no longer listed.
+_GONE_AT_ONCE = 10_000
 
-# The few values that most rows share are held once.
-_SHARED = ("source", "status", "recipe", "parse", "chunk", "embed", "metadata_hash", "stage", "reason", "run_id")
-# Held in memory; the metadata themselves can be long, and only loading and auditing need them.
-_HELD = tuple(name for name in LEDGER.names if name != "metadata")
-# What tells whether a document needs a look.
+# What tells whether a document needs a look, and is held in memory; whole rows are read for those that do.
 _CHECKED = (
-    "status", "recipe", "stage", "size", "mtime", "etag", "content_hash", "metadata_hash", "forced_at", "version_id",
+    "status", "recipe", "stage", "reason", "size", "mtime", "etag", "content_hash", "metadata_hash", "forced_at",
 )  # fmt: skip
-_LOOKED_AT = ("document_id", "size", "mtime", "etag", "content_hash")
+_LOOKED_AT = ("size", "mtime", "etag", "content_hash")
+# The few values that most rows share are held once.
+_SHARED = frozenset({"status", "recipe", "stage", "reason", "metadata_hash"})
+# The metadata themselves can be long, and only loading and auditing need them.
+_WHOLE = tuple(name for name in LEDGER.names if name != "metadata")
 
 Row = Mapping[str, Any]
 
@@ -47,6 +50,7 @@ class Listed:
 
     `settled` means that the row already says all there is to say: nothing has to be looked at. `known` is a row that
     tells which bytes a listing like this one stood for: `previous`, or that of another collection of the same root.
+    Both have the columns that decide this, until `Ledger.complete` reads the others.
     """
 
     item: Item
@@ -76,7 +80,7 @@ class Gone:
 
 
 class Ledger:
-    """The current rows of a ledger table, in memory as Arrow (about 300 bytes a document).
+    """The current rows of a ledger table: in memory what decides whether a document needs a look (150 bytes each).
 
     `siblings` are the ledgers of other collections under the same root. They are read only if something is listed that
     this one does not know, so that a new model, in a new collection, need not read a source again.
@@ -90,9 +94,7 @@ class Ledger:
         self._read()
 
     def _read(self) -> None:
-        self._rows = _load(self._table, _HELD)
-        self._index = KeyIndex()
-        self._index.add(self._rows.column("document_id"), 0)
+        self._index, self._rows = _load([self._table], _CHECKED)
         self._seen = np.zeros(self._rows.num_rows, bool)
 
     def __len__(self) -> int:
@@ -108,39 +110,30 @@ class Ledger:
         while batch := list(islice(items, _BATCH)):
             ids = [document_id(item.uri) for item in batch]
             positions = self._index.find(ids)[:, 1]
-            checked = self._take(positions, _CHECKED)
-            settled = [is_settled(item, row, recipe, renewal) for item, row in zip(batch, checked, strict=True)]
-            # On a quiet night a few columns are all there is to look at: whole rows are for what is not quiet.
-            quiet = [
-                fine and row is not None and row["status"] == LOADED for fine, row in zip(settled, checked, strict=True)
-            ]
-            rows = self._take(np.where(quiet, -1, positions), _HELD)
+            rows = _take(self._rows, positions)
             known = iter(self._known_elsewhere([i for i, at in zip(ids, positions, strict=True) if at < 0]))
-            for number, item in enumerate(batch):
-                position = int(positions[number])
-                elsewhere = next(known) if position < 0 else None
-                if self._first_sight(ids[number], position, overlapping):
-                    previous = checked[number] if quiet[number] else rows[number]
-                    yield Listed(item, source.name, previous, settled[number], previous or elsewhere)
+            for item, identity, position, previous in zip(batch, ids, positions, rows, strict=True):
+                elsewhere = next(known) if previous is None else None
+                if self._first_sight(identity, int(position), overlapping):
+                    settled = is_settled(item, previous, recipe, renewal)
+                    yield Listed(item, source.name, previous, settled, previous or elsewhere)
 
-    def _take(self, positions: NDArray[np.int64], columns: Sequence[str]) -> list[Row | None]:
-        found = positions[positions >= 0]
-        rows = iter(self._rows.select(columns).take(pa.array(found)).to_pylist() if len(found) else [])
-        return [next(rows) if position >= 0 else None for position in positions]
+    def complete(self, listed: Sequence[Listed]) -> list[Listed]:
+        """The same, their previous rows with every column but the metadata."""
+        ids = [document_id(one.item.uri) for one in listed if one.previous is not None]
+        rows = {row["document_id"]: row for row in self._table.lookup(ids, _WHOLE).to_pylist()}
+        return [
+            replace(one, previous=row, known=row) if (row := rows.get(document_id(one.item.uri))) is not None else one
+            for one in listed
+        ]
 
     def _known_elsewhere(self, ids: Sequence[str]) -> Sequence[Row | None]:
         if not ids:
             return []
         if self._elsewhere is None:
-            tables = [_load(table, _LOOKED_AT) for table in self._siblings()]
-            rows = pa.concat_tables(tables) if tables else LEDGER.empty_table().select(_LOOKED_AT)
-            index = KeyIndex()
-            index.add(rows.column("document_id"), 0)
-            self._elsewhere = index, rows
-        index, table = self._elsewhere
-        positions = index.find(ids)[:, 1]
-        found = iter(table.take(pa.array(positions[positions >= 0])).to_pylist())
-        return [next(found) if position >= 0 else None for position in positions]
+            self._elsewhere = _load(self._siblings(), _LOOKED_AT)
+        index, rows = self._elsewhere
+        return _take(rows, index.find(ids)[:, 1])
 
     def _first_sight(self, identity: str, position: int, overlapping: bool) -> bool:
         if position >= 0:
@@ -164,16 +157,14 @@ class Ledger:
         moved = 0
         for source in sources:
             lost = 0
-            for row in self._unlisted():
-                if row["document_id"] in gone or not source.covers(row["uri"]):
-                    continue
+            for row in self._unlisted(source, gone):
                 gone[row["document_id"]] = row
                 if left[row["content_hash"]]:
                     left[row["content_hash"]] -= 1
                     moved += 1
                 else:
                     lost += 1
-            covered = sum(map(source.covers, self._held_uris())) if lost else 0
+            covered = sum(source.covers(uri) for _, uri in self._held()) if lost else 0
             if lost > max_fraction * covered:
                 raise Terminal(
                     f"{lost} of the {covered} documents of {source.name} are gone, above the limit of "
@@ -182,14 +173,27 @@ class Ledger:
                 )
         return Gone(list(gone.values()), moved)
 
-    def _unlisted(self) -> Iterator[Row]:
-        unseen = self._rows.filter(pa.array(~self._seen)).filter(pc.field("status") != DELETED)
-        for batch in unseen.to_batches(max_chunksize=10_000):
-            yield from batch.to_pylist()
+    def _unlisted(self, source: Source, gone: Container[str]) -> Iterator[Row]:
+        unseen = pa.array(~self._seen)
+        if not pc.any(pc.and_(unseen, pc.not_equal(self._rows.column("status"), DELETED))).as_py():
+            return
+        ids: list[str] = []
+        held = self._held()
+        while batch := list(islice(held, _BATCH)):
+            seen = self._seen[self._index.find([identity for identity, _ in batch])[:, 1]]
+            ids += [
+                identity
+                for (identity, uri), listed in zip(batch, seen, strict=True)
+                if not listed and identity not in gone and source.covers(uri)
+            ]
+        for first in range(0, len(ids), _GONE_AT_ONCE):
+            yield from self._table.lookup(ids[first : first + _GONE_AT_ONCE], _WHOLE).to_pylist()
 
-    def _held_uris(self) -> Iterator[str]:
-        for batch in self._rows.filter(pc.field("status") != DELETED).select(["uri"]).to_batches(max_chunksize=10_000):
-            yield from batch.column(0).to_pylist()
+    def _held(self) -> Iterator[tuple[str, str]]:
+        """Document id and URI of everything that has not been deleted."""
+        for part in self._table.current(["document_id", "uri", "status"]):
+            kept = part.filter(pc.field("status") != DELETED)
+            yield from zip(kept.column("document_id").to_pylist(), kept.column("uri").to_pylist(), strict=True)
 
     def average_length(self) -> float:
         """Mean words a chunk over everything the collection holds now (read back from the table); 1 if it is empty."""
@@ -210,7 +214,7 @@ class Ledger:
     @property
     def holds(self) -> bool:
         """Whether the collection should hold anything."""
-        return bool(pc.any(pc.not_equal(self._rows.column("version_id"), "")).as_py())
+        return any(pc.any(pc.not_equal(part.column(0), "")).as_py() for part in self._table.current(["version_id"]))
 
     def append(self, rows: Iterable[Row]) -> None:
         """Record new states, as one part; a row that says nothing of `metadata` leaves them as they were."""
@@ -227,15 +231,32 @@ class Ledger:
         self._table.settle()
 
 
-def _load(table: Table, columns: Sequence[str]) -> pa.Table:
-    schema = pa.schema([LEDGER.field(name) for name in columns])
-    parts = [schema.empty_table(), *(part.cast(schema) for part in table.current(list(columns)))]
-    whole = pa.concat_tables(parts)
-    for name in _SHARED:
-        if name in columns:
-            shared = whole.column(name).dictionary_encode().unify_dictionaries()
-            whole = whole.set_column(whole.schema.get_field_index(name), name, shared)
-    return whole.combine_chunks()
+def _load(tables: Iterable[Table], columns: Sequence[str]) -> tuple[KeyIndex, pa.Table]:
+    """These columns of the current rows of `tables`, and where the row of each document is."""
+    keys = [NO_KEYS]
+    pieces: dict[str, list[pa.Array]] = {name: [] for name in columns}
+    for table in tables:
+        for part in table.current(["document_id", *columns]):
+            keys.append(pack(part.column(0)))
+            for name, chunks in pieces.items():
+                column = part.column(name)
+                chunks += (column.dictionary_encode() if name in _SHARED else column).chunks
+            pa.default_memory_pool().release_unused()  # Arrow keeps what it has freed, and it is more than what stays
+    index = KeyIndex()
+    index.add_packed(np.concatenate(keys), 0)
+    whole = {}
+    for name in columns:  # one after the other: putting a column together takes it twice
+        kind = LEDGER.field(name).type
+        column = pa.chunked_array(pieces.pop(name), pa.dictionary(pa.int32(), kind) if name in _SHARED else kind)
+        whole[name] = (column.unify_dictionaries() if name in _SHARED else column).combine_chunks()
+        del column
+    return index, pa.table(whole)
+
+
+def _take(rows: pa.Table, positions: NDArray[np.int64]) -> list[Row | None]:
+    found = positions[positions >= 0]
+    taken = iter(rows.take(pa.array(found)).to_pylist() if len(found) else [])
+    return [next(taken) if position >= 0 else None for position in positions]
 
 
 def is_settled(item: Item, previous: Row | None, recipe: str, renewal: Renewal) -> bool:

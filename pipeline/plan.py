@@ -13,7 +13,7 @@ import pyarrow as pa
 from pipeline.checkpoint import KeyIndex, Table
 from pipeline.config import Limits
 from pipeline.index import Change, Index
-from pipeline.ledger import REJECTED, Gone, Ledger, Listed, Renewal, is_forced
+from pipeline.ledger import LOADING, REJECTED, Gone, Ledger, Listed, Renewal, is_forced
 from pipeline.ports import Source
 from pipeline.prepare import Preparation, Prepared, Preparer, Refused
 from pipeline.recipe import ResolvedRecipe
@@ -122,7 +122,7 @@ class Planner:
 
     def plan(self, unit: Unit, report: Report) -> UnitPlan:
         """What `unit` comes to. Raises Transient if a source or the store does not answer."""
-        preparation = self._preparer.prepare(unit.listed, report)
+        preparation = self._preparer.prepare(self._ledger.complete(unit.listed), report)
         outside = 0
         if self._keep is not None:
             # Outside of a backfill's range: as if it had not been listed.
@@ -207,6 +207,11 @@ def outcome(one: Prepared) -> str:
 def was_loaded(listed: Listed) -> bool:
     """Whether the collection holds some version of it."""
     return listed.previous is not None and bool(listed.previous["version_id"])
+
+
+def was_begun(listed: Listed) -> bool:
+    """Whether a run that was killed began to load it for the first time: the collection may hold a part of it."""
+    return listed.previous is not None and listed.previous["status"] == LOADING
 
 
 def estimate_tokens(item: Item) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import threading
@@ -155,15 +156,17 @@ class Table:
         with self._open(name) as part:
             return part.rows
 
-    # -- Merging and rewriting: nobody else may do so at the same time, nor append in another process ---------------
+    # -- Merging and rewriting: but for `settle`, nobody else may do so at the same time -----------------------------
 
     def settle(self) -> None:
         """Merge the newest parts where that is cheap, so that their number grows as the logarithm of the rows'.
 
         A part is merged with everything newer once that is at least half of it. So a row is written again only into
         something half as large again, and each part that is left is more than twice as large as all newer ones.
+        Another process may do so as well, and may append: only what was read is removed.
         """
-        with self._lock:
+        # A part that is gone was merged by somebody else: there is nothing left to do here.
+        with self._lock, contextlib.suppress(Gone):
             sizes = self.sizes()
             for run in _newest_runs(sizes):
                 whole = len(run) == len(sizes)

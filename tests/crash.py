@@ -21,7 +21,10 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from tests.faults import At
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -122,7 +125,7 @@ def _fork(task: str, kill_after: float | None, arguments: Mapping[str, Any]) -> 
 # -- tasks: each runs in a process of its own --------------------------------------------------------------------------
 
 
-def ingest(folder: Path, sources: Sequence[str], at: int | None = None, **flags: Any) -> list[str]:
+def ingest(folder: Path, sources: Sequence[str], at: At | None = None, **flags: Any) -> list[str]:
     """Ingest in `folder`, where the settings' relative paths begin; the process kills itself before effect `at`.
 
     Gives the names of the effects below `data`. What the engine got is in the file `spent`.
@@ -159,7 +162,7 @@ def look(folder: Path, words: Sequence[str] = (), **flags: Any) -> dict[str, Any
 def stumble(
     folder: Path,
     sources: Sequence[str],
-    at: int | None = None,
+    at: At | None = None,
     error: Exception | None = None,
     largest: int | None = None,
     **flags: Any,

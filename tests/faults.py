@@ -40,17 +40,22 @@ _FILE_EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.tr
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-class Effects:
-    """The names of the effects so far, in order; just before number `at` (the first is 0), `fault` gets its name."""
+#: Which effect: its number (the first is 0), or a name, and how many of that name come before it.
+At = int | tuple[str, int]
 
-    def __init__(self, at: int | None = None, fault: Callable[[str], None] = lambda name: None) -> None:
+
+class Effects:
+    """The names of the effects so far, in order; just before the one `at`, `fault` gets its name."""
+
+    def __init__(self, at: At | None = None, fault: Callable[[str], None] = lambda name: None) -> None:
         self.seen: list[str] = []
         self._at, self._fault = at, fault
 
     def about_to(self, name: str) -> None:
         """Number one."""
+        before = self.seen.count(name)
         self.seen.append(name)
-        if len(self.seen) - 1 == self._at:
+        if self._at in (len(self.seen) - 1, (name, before)):
             self._fault(name)
 
     def watch(self, thing: Any, verbs: Sequence[str] = VERBS) -> Any:

@@ -76,10 +76,14 @@ class EdgeStore:
         self._edge: Any = qdrant_edge
         self._home = Path(path).expanduser() / collection
         self._shard: Any = None
+        self._opened = False
         self._use(None)
 
     def open(self, spec: CollectionSpec | None = None) -> CollectionSpec | None:
-        """Load the collection, making it first if a spec is given and there is none."""
+        """Read the collection's stamp, making it first if a spec is given and there is none.
+
+        The engine loads it, into a good deal of memory, when it is first used: a night without changes never does.
+        """
         stamp = self._home / "stamp.json"
         with self._errors():
             if spec is not None and not self._home.exists():
@@ -90,8 +94,7 @@ class EdgeStore:
             found = settle(text, spec, self.url, self.collection)
             if spec is not None:
                 self._sweep()
-            if self._shard is None:
-                self._shard = self._edge.EdgeShard.load(str(self._home / "shard"))
+        self._opened = True
         self._use(found)
         return found
 
@@ -178,6 +181,7 @@ class EdgeStore:
 
     def close(self) -> None:
         """Release the files."""
+        self._opened = False
         if self._shard is not None:
             shard, self._shard = self._shard, None
             with self._errors():
@@ -277,8 +281,11 @@ class EdgeStore:
             )
 
     def _open_shard(self) -> Any:
-        if self._shard is None:
+        if not self._opened:
             raise absent(self.url, self.collection)
+        if self._shard is None:
+            with self._errors():
+                self._shard = self._edge.EdgeShard.load(str(self._home / "shard"))
         return self._shard
 
     @contextmanager

@@ -335,6 +335,28 @@ def test_a_first_run_of_many_parts_is_settled_into_large_ones(tmp_path: Path, mo
     assert len(table) == 3001
 
 
+@pytest.mark.parametrize("when", ["before it writes", "after it wrote"])
+def test_two_runs_may_settle_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """The record of runs is shared: one that ends while another settles it, and appends, costs neither anything."""
+    table, other = table_at(tmp_path), table_at(tmp_path)
+    for number in range(6):
+        table.append([{"key": key(number % 4), "value": number}])
+    write = pipeline.table.write_part
+
+    def interrupted(*arguments: Any) -> bool:
+        monkeypatch.undo()
+        written = write(*arguments) if when == "after it wrote" else None
+        other.append([{"key": key(9), "value": 9}])
+        other.settle()
+        return write(*arguments) if written is None else written
+
+    monkeypatch.setattr("pipeline.table.write_part", interrupted)
+    table.settle()
+    for reader in (table, other, table_at(tmp_path)):
+        found = {row["key"]: row["value"] for rows in reader.current() for row in rows.to_pylist()}
+        assert found == {key(0): 4, key(1): 5, key(2): 2, key(3): 3, key(9): 9}
+
+
 def test_a_tombstone_stays_as_long_as_it_covers_something(tmp_path: Path) -> None:
     """Merged with newer parts only, a deleted key's row is kept; merged with everything, both it and they go."""
     table = states_at(tmp_path)

@@ -9,14 +9,16 @@ import errno
 import os
 import random
 import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from pipeline.errors import Terminal, Transient
-from tests.crash import ForkServer
+from tests.crash import ForkServer, memory_folder
 from tests.faults import LOOKING, VERBS, spent_in
-from tests.scenario import Scenario, two_nights
+from tests.scenario import Scenario, text_of, two_nights
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +88,21 @@ def test_an_error_at_every_step(server: ForkServer, scenario: Scenario) -> None:
                 failure.add_note(f"{error!r} at effect {number}, {effect}, of which was said: {said}")
                 raise
             shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("effect", ["upsert", "delete", "flush"])
+def test_half_loaded_and_then_gone(effect: str, server: ForkServer, scenario: Scenario) -> None:
+    """What a killed run had begun to load leaves no point behind, if its file is gone or unreadable by the next run."""
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
+        docs = Path(folder) / "docs"
+        shutil.copytree(scenario.docs, docs)
+        night = {**scenario.second_night, "sources": [str(docs)], "folder": docs.parent, "limits": {}}
+        server.run("ingest", **night)
+        (docs / "new.md").write_text(text_of("beacon"))
+        (docs / "pump.md").write_text(text_of("sluice"))
+        before = server.run("look", **night).value
+        assert server.run("ingest", at=(effect, 0), **night).killed
+        (docs / "new.md").unlink()
+        (docs / "pump.md").write_text(" \n")
+        _, after = server.run("go_on", **night).value
+        assert after["points"] == before["points"]

@@ -263,14 +263,12 @@ def test_runs_share_the_root_and_compact_has_it_alone(root: str) -> None:
 
 
 def test_what_is_refused_holds_nothing(root: str) -> None:
-    """One who gets a part of what is needed gives it back: the others may go on."""
-    with (
-        held(root, {"b": "exclusive"}, "b"),
-        pytest.raises(Transient),
-        held(root, {"a": "exclusive", "b": "shared"}, ""),
-    ):
-        raise AssertionError("two are in")
-    assert is_free(root, {"a": "exclusive", "b": "exclusive"})
+    """One who gets a part of what is needed gives it back, even while waiting for the rest: the others may go on."""
+    code = WAITS.replace("t.RUN", "{'a': 'exclusive', 'b': 'shared'}").replace("seconds=1", "seconds=60")
+    with held(root, {"b": "exclusive"}, "b") as lock, process(code, root):
+        until(lock.wanted)
+        with held(root, {"a": "exclusive"}, "a", wait=LONG):
+            assert lock.wanted()
 
 
 def test_an_error_inside_frees_the_lock(root: str) -> None:
@@ -311,15 +309,17 @@ def test_who_cannot_go_in_beside_a_run_is_waited_for(root: str) -> None:
 
 
 def test_a_polite_one_lets_those_who_wait_go_first(root: str) -> None:
-    """A backfill that lets go between slices and comes back politely finds the nightly run done."""
-    with ExitStack() as first:
+    """A backfill that lets go between slices and comes back politely is not let in while the nightly run waits."""
+    with ExitStack() as first, process(WAITS.replace("seconds=1", "seconds=60"), root) as nightly:
         lock = first.enter_context(held(root, RUN, "backfill"))
-        with process(WAITS.replace("sys.stdin.read()", ""), root) as nightly:
-            until(lock.wanted)
-            first.close()
-            with held(root, RUN, "backfill", wait=LONG, polite=True, lease_seconds=1):
-                assert nightly.stdout is not None
-                assert nightly.stdout.readline() == "in\n"
+        until(lock.wanted)
+        os.kill(nightly.pid, signal.SIGSTOP)  # it cannot be quicker now
+        first.close()
+        with pytest.raises(Transient, match=r"in use: nightly \("), held(root, RUN, "backfill", polite=True):
+            raise AssertionError("it went before")
+        os.kill(nightly.pid, signal.SIGCONT)
+        assert nightly.stdout is not None
+        assert nightly.stdout.readline() == "in\n"
 
 
 def test_polite_ones_do_not_wait_for_each_other_for_ever(root: str) -> None:

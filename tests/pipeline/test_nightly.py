@@ -24,7 +24,7 @@ from pipeline.errors import CorpusvecError
 from pipeline.report import Report
 from tests.benchmarks.soak import soak
 from tests.crash import ForkServer, memory_folder
-from tests.faults import Effects, audit_of, fail, open_corpus, points_of
+from tests.faults import At, Effects, audit_of, fail, open_corpus, points_of
 
 NAMES = st.sampled_from([f"{folder}{name}.md" for folder in ("", "staff/") for name in ("a", "b", "c")])
 PARAGRAPHS = [
@@ -33,6 +33,10 @@ PARAGRAPHS = [
 ]
 TEXTS = st.lists(st.sampled_from(PARAGRAPHS), min_size=1, max_size=5).map(
     lambda found: "# Round\n\n" + "\n\n".join(found)
+)
+#: Where a run may end: somewhere among its first effects, or at one that leaves store and ledger apart.
+STEPS = st.integers(0, 60) | st.tuples(
+    st.sampled_from(["embed", "upsert", "patch", "ids_of", "delete", "flush", "rename"]), st.integers(0, 3)
 )
 BROKEN = " \n"
 
@@ -117,8 +121,8 @@ class Nights(RuleBasedStateMachine):
     def run(self) -> None:
         self.completed(self.ingest())
 
-    @rule(at=st.integers(0, 120))
-    def fail(self, at: int) -> None:
+    @rule(at=STEPS)
+    def fail(self, at: At) -> None:
         before = self.points()
         try:
             report = self.ingest(Effects(at, fail))
@@ -127,8 +131,8 @@ class Nights(RuleBasedStateMachine):
         else:
             self.completed(report)
 
-    @rule(at=st.integers(0, 60))
-    def compact(self, at: int) -> None:
+    @rule(at=STEPS)
+    def compact(self, at: At) -> None:
         """Afterwards, or after it was stopped in the middle, everything is as it was."""
         before = self.points()
         effects = Effects(at, fail)
@@ -136,8 +140,8 @@ class Nights(RuleBasedStateMachine):
             corpus.compact()
         assert self.points() == before
 
-    @rule(at=st.integers(0, 120))
-    def kill(self, at: int) -> None:
+    @rule(at=STEPS)
+    def kill(self, at: At) -> None:
         before = self.points()
         if self.server.run("ingest", folder=self.folder, at=at, sources=[str(self.docs)], **self.flags).killed:
             self.interrupted(before)
