@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import serve
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 from pydantic import ValidationError
 
@@ -28,7 +29,7 @@ def deploy(config: str | None = None) -> None:
     """
     nightly = load_settings(config).nightly
     try:
-        schedule = CronSchedule(cron=nightly.cron, timezone=nightly.timezone)
+        CronSchedule(cron=nightly.cron, timezone=nightly.timezone)
     except ValidationError as error:
         reason = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise UsageError(f"the setting nightly is wrong: {reason}") from error
@@ -44,7 +45,10 @@ def deploy(config: str | None = None) -> None:
             name="local", description="Bring a collection to the state of its sources, on this machine.", **same
         ),
         reindex.to_deployment(
-            name="nightly", schedule=schedule, description="Every night, bring the collection up to date.", **same
+            name="nightly",
+            schedule=Cron(nightly.cron, timezone=nightly.timezone),
+            description="Every night, bring the collection up to date.",
+            **same,
         ),
         backfill.to_deployment(
             name="range", description="Ingest a range of documents, by date and place, in slices.", **same

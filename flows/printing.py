@@ -124,7 +124,10 @@ def receipt(found: Receipt) -> str:
     lines.append(
         "  read back, and nothing was found" if found.verified else "  NOT VERIFIED: run the same command again"
     )
-    lines.append("  what its source still lists comes back with the next ingest")
+    lines.append(
+        "  what its source still lists comes back with the next ingest; a database may keep deleted bytes in its"
+    )
+    lines.append("  own files until it reuses the room: no query finds them, and a collection made anew has none")
     return "\n".join(lines)
 
 

@@ -61,7 +61,7 @@ class Served(Corpus):
     def _locked(
         self, purpose: str, wait: float | None, mode: Mode = "exclusive", polite: bool = False
     ) -> Iterator[Lock]:
-        device = {f"engine@{socket.gethostname()}": "exclusive"}
+        device: dict[str, Mode] = {f"engine-{socket.gethostname()}": "exclusive"}
         with (
             super()._locked(purpose, wait, mode, polite) as collection,
             held(self.settings.data, device, purpose, wait, polite=polite) as engine,

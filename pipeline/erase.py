@@ -3,6 +3,9 @@
 A document's vectors go unless another document has the same text: they are stored under a hash of that. What another
 collection under the same root still holds stays until it is erased there too, and the receipt names that collection.
 
+A database may keep the bytes of deleted points in its own files until it reuses the room (Edge's log does); no query
+finds them, and dropping the collection and `corpusvec audit --repair` makes it anew without them.
+
 Erasing takes nothing from a source: a document that is still listed comes back with the next ingest.
 """
 

@@ -164,7 +164,7 @@ class Ledger:
                     moved += 1
                 else:
                     lost += 1
-            covered = sum(source.covers(uri) for _, uri in self._held()) if lost else 0
+            covered = sum(source.covers(uri) for _, uri in self._held(np.ones(len(self), bool))) if lost else 0
             if lost > max_fraction * covered:
                 raise Terminal(
                     f"{lost} of the {covered} documents of {source.name} are gone, above the limit of "
@@ -174,26 +174,21 @@ class Ledger:
         return Gone(list(gone.values()), moved)
 
     def _unlisted(self, source: Source, gone: Container[str]) -> Iterator[Row]:
-        unseen = pa.array(~self._seen)
-        if not pc.any(pc.and_(unseen, pc.not_equal(self._rows.column("status"), DELETED))).as_py():
-            return
-        ids: list[str] = []
-        held = self._held()
-        while batch := list(islice(held, _BATCH)):
-            seen = self._seen[self._index.find([identity for identity, _ in batch])[:, 1]]
-            ids += [
-                identity
-                for (identity, uri), listed in zip(batch, seen, strict=True)
-                if not listed and identity not in gone and source.covers(uri)
-            ]
+        ids = [identity for identity, uri in self._held(~self._seen) if identity not in gone and source.covers(uri)]
         for first in range(0, len(ids), _GONE_AT_ONCE):
             yield from self._table.lookup(ids[first : first + _GONE_AT_ONCE], _WHOLE).to_pylist()
 
-    def _held(self) -> Iterator[tuple[str, str]]:
-        """Document id and URI of everything that has not been deleted."""
-        for part in self._table.current(["document_id", "uri", "status"]):
-            kept = part.filter(pc.field("status") != DELETED)
-            yield from zip(kept.column("document_id").to_pylist(), kept.column("uri").to_pylist(), strict=True)
+    def _held(self, wanted: NDArray[np.bool_]) -> Iterator[tuple[str, str]]:
+        """Document id and URI of what was there when the run began, and is `wanted`, by the number of its row."""
+        wanted = wanted & pc.not_equal(self._rows.column("status"), DELETED).to_numpy()
+        if not wanted.any():
+            return
+        for part in self._table.current(["document_id", "uri"]):
+            ids = part.column(0).to_pylist()
+            positions = self._index.find(ids)[:, 1]
+            for identity, uri, position in zip(ids, part.column(1).to_pylist(), positions, strict=True):
+                if position >= 0 and wanted[position]:
+                    yield identity, uri
 
     def average_length(self) -> float:
         """Mean words a chunk over everything the collection holds now (read back from the table); 1 if it is empty."""

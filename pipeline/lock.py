@@ -73,7 +73,7 @@ class Claim:
 
     def against(self, mode: Mode) -> bool:
         """Whether it and a claim of `mode` exclude each other."""
-        return "exclusive" in (self.mode, mode)
+        return not self.mode == mode == "shared"
 
 
 class Lock(Protocol):
@@ -152,7 +152,10 @@ def _acquire(lock: Taker, root: str, wait: float, polite: bool) -> None:
 
 def describe(name: str, root: str) -> str:
     """What a lock is on, in words."""
-    return f"the data in {root}" if name == ROOT else f"the collection {name.partition('@')[0]}"
+    collection, at, _ = name.partition("@")
+    if at:
+        return f"the collection {collection}"
+    return f"the data in {root}" if name == ROOT else f"{name} in {root}"
 
 
 def who(purpose: str) -> dict[str, str | int]:
@@ -284,7 +287,7 @@ def _open_locked(path: Path, mode: Mode) -> int | None:
     with _forking:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_NB | (fcntl.LOCK_EX if mode == "exclusive" else fcntl.LOCK_SH))
+            fcntl.flock(descriptor, fcntl.LOCK_NB | (fcntl.LOCK_SH if mode == "shared" else fcntl.LOCK_EX))
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, BlockingIOError):
