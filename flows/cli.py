@@ -131,7 +131,8 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument("--documents", type=_positive, default=1_000, metavar="N", help="how many to make (1000)")
     bench.add_argument("--rounds", type=_positive, default=3, metavar="N", help="measured rounds (3)")
 
-    commands.add_parser("deploy", help="serve the Prefect deployments from this process until it is stopped")
+    deploy = commands.add_parser("deploy", help="serve the Prefect deployments from this process until it is stopped")
+    deploy.add_argument("--config", metavar="FILE", help="settings of the schedule and of the runs")
     for name, command in commands.choices.items():
         command.set_defaults(run="evaluate" if name == "eval" else name)
     return parser

@@ -166,7 +166,7 @@ def deploy(options: argparse.Namespace) -> int:
     """`corpusvec deploy`."""
     from flows.deploy import deploy
 
-    deploy()
+    deploy(options.config)
     return 0
 
 

@@ -21,7 +21,9 @@ from typing import Any
 import pytest
 
 from flows.corpus import Corpus
+from flows.deploy import deploy
 from pipeline.embed.vllm import VllmEmbedder
+from pipeline.errors import UsageError
 from pipeline.lock import ROOT as WHOLE_ROOT
 from pipeline.lock import held
 from tests.flows.test_flow import BIN, ROOT, call, free_port
@@ -56,7 +58,7 @@ class Prefect:
         self.environment = {
             **os.environ, "PREFECT_HOME": str(home), "PREFECT_API_URL": self.api,
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         }  # fmt: skip
         self._log = home / "log"
         self._serve = [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)]
@@ -357,6 +359,17 @@ def test_a_parameter_of_the_wrong_kind_is_refused_before_there_is_a_run(prefect:
         with pytest.raises(urllib.error.HTTPError) as refused:
             prefect.start_run("range", **parameters)
         assert words in refused.value.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [('cron = "at two"', 'Invalid cron string: "at two"'), ('timezone = "Europe/Nowhere"', "Invalid timezone")],
+)
+def test_a_schedule_that_is_none_is_refused_in_words(workplace: Path, setting: str, words: str) -> None:
+    """`corpusvec deploy` says what is wrong with the schedule, before it asks any server."""
+    (workplace / "corpusvec.toml").write_text(f"[nightly]\n{setting}\n")
+    with pytest.raises(UsageError, match=f"^the setting nightly is wrong: {words}"):
+        deploy()
 
 
 SLOT = """
