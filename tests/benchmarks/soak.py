@@ -33,7 +33,7 @@ def soak(nights: int, seed: int, compact_every: int) -> dict[str, Any]:
         flags = {"limits": {"unit_documents": 8, "max_delete_fraction": 1.0}, "recipe": {"chunk_tokens": 64}}
         places = {"data": str(folder / "data"), "store": f"edge:{folder / 'data' / 'index'}"}
         figures: dict[str, Any] = {
-            name: [] for name in ("ledger_reads", "ledger_bytes", "ledger_parts", "bytes_compacted")
+            name: [] for name in ("ledger_reads", "ledger_bytes", "ledger_parts", "bytes_compacted", "bytes_of_index")
         }
         kills = 0
         for night in range(nights):
@@ -52,6 +52,7 @@ def soak(nights: int, seed: int, compact_every: int) -> dict[str, Any]:
             if night % compact_every == compact_every - 1:
                 server.run("compact", folder=folder, **places, **flags)
                 figures["bytes_compacted"].append(size_of(folder / "data"))
+                figures["bytes_of_index"].append(allocated(folder / "data" / "index"))
         found = server.run("look", folder=folder, **places, **flags).value["points"]
         findings = server.run("audit", folder=folder, sources=[str(docs)], **places, **flags).value
         fresh = folder / "fresh"
@@ -100,3 +101,8 @@ def change(docs: Path, chance: random.Random, clock: Iterator[int]) -> None:
 def size_of(data: Path) -> int:
     """The bytes of all Parquet parts."""
     return sum(path.stat().st_size for path in data.rglob("*.parquet"))
+
+
+def allocated(folder: Path) -> int:
+    """What the files of a folder take of the disk: fewer bytes than their sizes, if they have holes."""
+    return 512 * sum(path.stat().st_blocks for path in folder.rglob("*"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from flows.bench import make_documents
+from tests.benchmarks.soak import soak
 from tests.benchmarks.test_speed import ROOT, show
 
 SIZES = (10_000, 100_000)
@@ -69,3 +71,19 @@ def test_a_night_on_which_one_in_a_hundred_changed(first_nights: dict[int, tuple
         show(changed=count // 100, of=count, share_of_tokens=round(share, 4), **figures)
         assert figures["documents"]["changed"] == figures["sources_opened"] == count // 100
         assert share <= 0.03
+
+
+def test_two_hundred_nights() -> None:
+    """After 200 nights with random kills: a clean audit, no more of the ledger read a night, no more disk taken."""
+    figures = soak(200, seed=1, compact_every=20)
+    early, late = (
+        {name: statistics.mean(figures[name][nights]) for name in ("ledger_reads", "ledger_bytes", "ledger_parts")}
+        for nights in (slice(1, 21), slice(-20, None))
+    )
+    kept = ("kills", "as_fresh", "findings", "bytes_compacted", "bytes_fresh", "bytes_of_index")
+    show(nights_2_to_21=early, nights_181_to_200=late, **{name: figures[name] for name in kept})
+    assert figures["findings"] == []
+    assert figures["as_fresh"]
+    assert all(late[name] <= 1.5 * early[name] for name in early)
+    assert max(figures["bytes_compacted"]) <= 1.5 * figures["bytes_fresh"]
+    assert max(figures["bytes_of_index"][1:]) <= 1.5 * figures["bytes_of_index"][0]

@@ -98,11 +98,12 @@ def test_half_loaded_and_then_gone(effect: str, server: ForkServer, scenario: Sc
         shutil.copytree(scenario.docs, docs)
         night = {**scenario.second_night, "sources": [str(docs)], "folder": docs.parent, "limits": {}}
         server.run("ingest", **night)
-        (docs / "new.md").write_text(text_of("beacon"))
-        (docs / "pump.md").write_text(text_of("sluice"))
+        for name in ("gone", "broken", "pump"):
+            (docs / f"{name}.md").write_text(text_of(f"sluice of {name}"))
         before = server.run("look", **night).value
         assert server.run("ingest", at=(effect, 0), **night).killed
-        (docs / "new.md").unlink()
-        (docs / "pump.md").write_text(" \n")
+        (docs / "gone.md").unlink()
+        for name in ("broken", "pump"):
+            (docs / f"{name}.md").write_text(" \n")
         _, after = server.run("go_on", **night).value
         assert after["points"] == before["points"]
