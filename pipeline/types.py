@@ -51,7 +51,8 @@ class Block:
 
     `kind` is one of heading, paragraph, list_item, table, code, log, caption, footnote. `level` is a heading's depth
     (1 is the outermost) or a list item's nesting; 0 elsewhere. `page` counts from 1 and is None where the format has
-    no pages.
+    no pages. `box` is where it stands on its page as that is shown: left, bottom, right, top in points from the lower
+    left corner; None where a format does not say.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class Block:
     end: int
     level: int = 0
     page: int | None = None
+    box: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ from typing import Any
 from pipeline.parse.decode import decode
 from pipeline.types import Block, Parsed
 
+#: left, bottom, right, top, in points from the lower left corner of the page as it is shown.
+Box = tuple[float, float, float, float]
+
 #: What the cells of a table row are parted by.
 CELL = " | "
 
@@ -53,24 +56,36 @@ class Builder:
             self.warn(warning)
         return text
 
-    def add(self, kind: str, text: str, level: int = 0, page: int | None = None) -> None:
-        """Append a block; nothing happens if `text` shows nothing. Code keeps the indentation of its first line."""
+    def add(
+        self,
+        kind: str,
+        text: str,
+        level: int = 0,
+        page: int | None = None,
+        box: Box | None = None,
+        gap: str | None = None,
+    ) -> None:
+        """Append a block; nothing happens if `text` shows nothing. Code keeps the indentation of its first line.
+
+        `gap` is the white space before a block that goes on with the sentence of the one before, overleaf, say.
+        """
         text = self._clean(text)
         text = re.sub(r"\A(?:[^\S\n]*\n)+", "", text.rstrip()) if kind == "code" else text.strip()
         if not _VISIBLE.search(text):
             return
         if self._blocks:
-            gap = "\n" if kind in _TIGHT and kind == self._blocks[-1].kind else "\n\n"
+            if gap is None:
+                gap = "\n" if kind in _TIGHT and kind == self._blocks[-1].kind else "\n\n"
             self._parts.append(gap)
             self._length += len(gap)
         start = self._length
         self._parts.append(text)
         self._length += len(text)
-        self._blocks.append(Block(kind, start, self._length, level, page))
+        self._blocks.append(Block(kind, start, self._length, level, page, box))
 
-    def add_table(self, rows: Iterable[Sequence[str]], page: int | None = None) -> None:
+    def add_table(self, rows: Iterable[Sequence[str]], page: int | None = None, box: Box | None = None) -> None:
         """Append a table as one block: a line a row, cells parted by " | ", empty rows left out."""
-        self.add("table", "\n".join(filter(None, map(row_text, rows))), page=page)
+        self.add("table", "\n".join(filter(None, map(row_text, rows))), page=page, box=box)
 
     def warn(self, warning: str) -> None:
         """Note something that could not be read, once."""

@@ -12,7 +12,6 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import Rejected
 from pipeline.parse.decode import decode, wide_encoding
-from pipeline.parse.log import looks_like_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,10 @@ FORMATS = (
     Format("text/csv", "CSV file", "table:parse", ("csv",)),
     Format("text/tab-separated-values", "TSV file", "table:tabs", ("tsv", "tab")),
     Format("text/markdown", "Markdown file", "text:markdown", ("md", "markdown", "mdown", "mkd")),
+    Format("application/gzip", "gzip file", "compressed:parse"),
+    Format("application/x-bzip2", "bzip2 file", "compressed:parse"),
+    Format("application/x-xz", "xz file", "compressed:parse"),
+    Format("application/zstd", "zstd file", "compressed:parse"),
     Format(LOG, "log file", "log:parse", ("log",)),
     Format(PLAIN, "text file", "text:plain", ("txt", "text", "rst", "org", "adoc", "tex")),
 )  # fmt: skip
@@ -76,6 +79,9 @@ _SYNONYMS = {
 
 # Said of anything by servers and tables that do not know better: as good as nothing.
 _VAGUE = {PLAIN, "application/octet-stream", "binary/octet-stream", "application/zip", "application/x-ole-storage"}
+
+# What is said of logs that are called anything.txt, or that are JSON.
+_MAY_BE_LOG = {PLAIN, "application/json", "application/jsonl"}
 
 _ZIP = b"PK\x03\x04"
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
@@ -160,7 +166,7 @@ def _by_content(data: bytes, extension: str) -> str | None:
         return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(data[8:12], "video/x-msvideo")
     if _binary(data):
         return "application/octet-stream"
-    return _of_markup(decode(data[:8192])[0], extension)
+    return _of_markup(decode(_start(data, 8192))[0], extension)
 
 
 def _of_zip(data: bytes) -> str | None:
@@ -200,15 +206,18 @@ def _of_markup(text: str, extension: str) -> str | None:
 
 def _by_name(uri: str) -> str | None:
     kind = _BY_EXTENSION.get(_extension(uri))
-    return None if kind == PLAIN else kind  # a log may be called anything.txt
+    return None if kind in _MAY_BE_LOG else kind
 
 
 def _by_reading(data: bytes, uri: str) -> str:
-    sample = decode(data[:65536])[0]
+    from pipeline.parse.log import looks_like_log  # a quarter of a second, which not every command has to wait for
+
+    sample = decode(_start(data, 65536))[0]
     if looks_like_log(sample):
         return LOG
-    if _extension(uri) in _BY_EXTENSION:
-        return PLAIN
+    kind = _BY_EXTENSION.get(_extension(uri))
+    if kind is not None:
+        return kind
     if re.match(r"\s*(?:\{\s*[\"}]|\[\s*[\[{\"\]\d-])", sample) and re.search(r"[}\]]\s*\Z", sample[-64:]):
         return "application/json"
     return PLAIN
@@ -219,9 +228,16 @@ def _extension(uri: str) -> str:
     return PurePosixPath(unquote(path)).suffix[1:].lower()
 
 
+def _start(data: bytes, size: int) -> bytes:
+    """The first bytes that tell something: a log that was cut while it was written begins with a hole, all zeros."""
+    return data.lstrip(b"\0")[:size] if data[:64] == bytes(64) else data[:size]
+
+
 def _binary(data: bytes) -> bool:
-    sample = data[:4096]
-    if not sample or sample.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")) or wide_encoding(data):
+    sample = _start(data, 4096)
+    if not sample:
+        return bool(data)
+    if sample.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")) or wide_encoding(data):
         return False
     control = sum((byte < 32 and byte not in b"\t\n\r\f\x1b") or byte == 127 for byte in sample)
     return control > 0.1 * len(sample)

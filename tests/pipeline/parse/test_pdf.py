@@ -25,7 +25,7 @@ def test_lines_become_paragraphs_again() -> None:
         (50, 604, 10, "and goes on."),
     ]
     assert blocks(parse(pdf(page), "a.pdf")) == [
-        ("paragraph", "A large line"),
+        ("heading", "A large line"),
         ("paragraph", "First paragraph goes on and on."),
         ("paragraph", "Second after a gap ends here."),
         ("paragraph", "Third is indented and goes on."),

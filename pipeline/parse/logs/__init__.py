@@ -1,0 +1,25 @@
+"""Logs: lines in, events out, with the templates of their messages; and the passages that are searched.
+
+cleaning    bytes' text → text without what was meant for terminals
+times       what a time means; what is assumed where it is not complete
+levels      names, letters and numbers → seven levels
+words       what heads of lines are made of
+heads       the head of a line: time, level, component, process, host
+records     JSON and logfmt
+wrappers    what container tools put around lines
+stanzas     events of several lines of keys and values
+traces      stack traces
+events      all of these: text → events
+templates   Drain: messages → templates
+passages    events → text to be searched, floods told in a few lines
+"""
+
+from pipeline.parse.logs.cleaning import clean
+from pipeline.parse.logs.events import Event, begins_event, read_events
+from pipeline.parse.logs.passages import Passage, read_passages
+from pipeline.parse.logs.templates import Miner, Template
+from pipeline.parse.logs.times import date_in_name
+
+__all__ = [
+    "Event", "Miner", "Passage", "Template", "begins_event", "clean", "date_in_name", "read_events", "read_passages",
+]  # fmt: skip

@@ -1,0 +1,147 @@
+"""PDFium, entered: a PDF opened, its pages read one by one, and what it says about itself."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Self
+
+from pipeline.errors import Rejected
+from pipeline.parse import pdfmarks
+from pipeline.parse.geometry import Box, Run
+from pipeline.parse.layout import may_hold_table
+from pipeline.parse.pdftext import TextReader, View
+
+# PDFium keeps global state and must be entered by one thread at a time; finalizers included, so all is closed within.
+_PDFIUM = threading.Lock()
+
+#: A page with fewer runs than this may be a scan with a stamp on it.
+_FEW_RUNS = 12
+
+
+class Sheet(NamedTuple):
+    """A page as it is shown: sizes and places in points, from its lower left corner.
+
+    `strokes` are the lines drawn on a page that may hold a table; `fields` are what form fields and free text show,
+    `notes` what other annotations say, each with its place. `image` says whether a page of hardly any text shows one.
+    """
+
+    number: int
+    width: float
+    height: float
+    runs: Sequence[Run]
+    strokes: Sequence[Box] = ()
+    fields: Sequence[tuple[Box, str]] = ()
+    notes: Sequence[tuple[Box, str]] = ()
+    links: Sequence[str] = ()
+    image: bool = False
+
+
+class Unopened(Exception):
+    """PDFium finds no document in these bytes."""
+
+
+class Pdf:
+    """An open PDF; nobody else enters PDFium before it is closed.
+
+    Raises Rejected if no password opens it, Unopened if it is damaged beyond what PDFium repairs.
+    """
+
+    def __init__(self, data: bytes, passwords: Sequence[str] = ()) -> None:
+        import pypdfium2
+        import pypdfium2.raw as raw
+
+        self._raw = raw
+        self._error = pypdfium2.PdfiumError
+        self._text = TextReader(raw)
+        _PDFIUM.acquire()
+        try:
+            self._document = self._open(pypdfium2.PdfDocument, data, passwords)
+            # Before any page is loaded: the values of form fields are known to this environment only.
+            self._document.init_forms()
+            self._form = self._document.formenv
+            self.pages = len(self._document)
+        except BaseException:
+            _PDFIUM.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._document.close()
+        finally:
+            _PDFIUM.release()
+
+    def _open(self, document: Any, data: bytes, passwords: Sequence[str]) -> Any:
+        code = None
+        for password in (None, *passwords):
+            try:
+                return document(data, password)
+            except self._error as error:
+                code = getattr(error, "err_code", None)
+            if code != self._raw.FPDF_ERR_PASSWORD:
+                break
+        if code == self._raw.FPDF_ERR_PASSWORD:
+            tried = "none of the configured passwords opens it" if passwords else "a password is needed"
+            raise Rejected(f"encrypted: {tried}")
+        if code == self._raw.FPDF_ERR_SECURITY:
+            raise Rejected("encrypted in a way that cannot be opened, with or without a password")
+        raise Unopened
+
+    def read(self, number: int) -> Sheet | None:
+        """Page `number` (from 1); None if it is damaged."""
+        raw = self._raw
+        page = raw.FPDF_LoadPage(self._document, number - 1)
+        if not page:
+            return None
+        try:
+            view = View.of(raw, page)
+            runs = self._text.runs(page, view)
+            if runs is None:
+                return None
+            fields, notes = pdfmarks.annotations(raw, page, self._form, view)
+            return Sheet(
+                number,
+                view.width,
+                view.height,
+                runs,
+                pdfmarks.strokes(raw, page, view) if may_hold_table(runs) else (),
+                fields,
+                notes,
+                list(pdfmarks.links(raw, page, self._document)),
+                len(runs) < _FEW_RUNS and pdfmarks.shows_image(raw, page),
+            )
+        finally:
+            raw.FPDF_ClosePage(page)
+
+    def information(self) -> dict[str, str]:
+        """The document information dictionary: Title, Author, CreationDate, …; "" for what is absent."""
+        return dict(self._document.get_metadata_dict())
+
+    def language(self) -> str:
+        """What the catalog names as the document's language (a tag as of RFC 3066), else ""."""
+        return pdfmarks.string(self._raw.FPDFCatalog_GetLanguage, self._document)
+
+    def attachments(self) -> list[str]:
+        """The names of embedded files."""
+        try:
+            return [self._document.get_attachment(at).get_name() for at in range(self._document.count_attachments())]
+        except (self._error, UnicodeDecodeError):
+            return []
+
+    def outline(self) -> Iterator[tuple[str, int, int]]:
+        """Title, level (from 1) and page (from 1) of each bookmark, as far as the outline can be read."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # circular outlines and the like: what can be read is used
+            try:
+                for bookmark in self._document.get_toc():
+                    target = bookmark.get_dest()
+                    page = target.get_index() if target else None
+                    if page is not None:
+                        yield bookmark.get_title(), bookmark.level + 1, page + 1
+            except (self._error, UnicodeDecodeError, ctypes.ArgumentError):
+                return  # headings are a help, not the text
