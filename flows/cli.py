@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Any
 
 Command = Callable[[argparse.Namespace], int]
@@ -20,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     options = parser.parse_args(arguments)
     _quiet()
+    # What stops a service or a container is a request to end cleanly, as Ctrl-C is.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from pipeline.errors import CorpusvecError, UsageError
 
     try:
@@ -32,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"corpusvec: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("corpusvec: stopped; the same command goes on where this one ended", file=sys.stderr)
+        print("corpusvec: stopped; run the same command again, and it goes on where this one ended", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -57,14 +61,55 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--model", metavar="NAME", help="minilm, a model folder, or a name on the Hugging Face hub")
     common.add_argument("--json", action="store_true", help="print one JSON value on stdout and nothing else")
 
-    ingest = commands.add_parser("ingest", parents=[common], help="bring a collection to the state of its sources")
-    ingest.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="a file, a folder, a glob, an fsspec URL, jsonl:PATH or hf:NAME"
-    )
-    ingest.add_argument(
+    sources = argparse.ArgumentParser(add_help=False)
+    sources.add_argument(
+        "sources", nargs="*", metavar="SOURCE",
+        help="a file, a folder, a glob, an fsspec URL, jsonl:PATH or hf:NAME (default: `sources` of the settings)",
+    )  # fmt: skip
+    whole = argparse.ArgumentParser(add_help=False)
+    whole.add_argument(
         "--max-delete-fraction", type=float, metavar="X",
         help="stop if more than this part of a source is gone (default: 0.2)",
     )  # fmt: skip
+    whole.add_argument("--retry-rejected", action="store_true", help="try again what was rejected and has not changed")
+    waiting = argparse.ArgumentParser(add_help=False)
+    waiting.add_argument(
+        "--wait", type=float, nargs="?", const=float("inf"), metavar="SECONDS",
+        help="if another run has the collection, wait for it (default: say who, and stop)",
+    )  # fmt: skip
+
+    commands.add_parser(
+        "ingest", parents=[common, sources, whole, waiting], help="bring a collection to the state of its sources"
+    )
+    commands.add_parser("plan", parents=[common, sources, whole], help="what ingest would do, touching nothing")
+
+    backfill = commands.add_parser(
+        "backfill", parents=[common, sources, waiting], help="ingest a range of documents, by date and place"
+    )
+    backfill.add_argument("--since", type=_date, metavar="DATE", help="documents dated on or after it (2026-01-31)")
+    backfill.add_argument("--until", type=_date, metavar="DATE", help="documents dated on or before it")
+    backfill.add_argument("--partition", metavar="PATTERN", help="documents whose path or URI fits, such as 'hr/*.pdf'")
+    backfill.add_argument("--force", action="store_true", help="embed and write them again, whatever there is")
+
+    audit = commands.add_parser(
+        "audit", parents=[common, sources, waiting],
+        help="compare sources, checkpoints and store, by name; exit code 1 if they differ or cannot be read",
+    )  # fmt: skip
+    audit.add_argument("--repair", action="store_true", help="mend the store from the checkpoints, and audit it again")
+    audit.add_argument("--yes", action="store_true", help="repair without asking")
+    audit.add_argument(
+        "--max-delete-fraction", type=float, metavar="X",
+        help="1 lets a repair remove points although the checkpoints know less than half of what the store has",
+    )  # fmt: skip
+
+    commands.add_parser("rejected", parents=[common], help="what could not be used: where, why, since when, how often")
+
+    erase = commands.add_parser("erase", parents=[common, waiting], help="remove every trace of documents")
+    erase.add_argument("uris", nargs="+", metavar="URI", help="as search prints it: a URI, or a local path")
+    compact = commands.add_parser(
+        "compact", parents=[common, waiting], help="merge small Parquet parts, drop the unused"
+    )
+    compact.add_argument("--dry-run", action="store_true", help="only say what it would come to")
 
     search = commands.add_parser("search", parents=[common], help="ask a collection")
     search.add_argument("query", metavar="WORDS")
@@ -86,7 +131,8 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument("--documents", type=_positive, default=1_000, metavar="N", help="how many to make (1000)")
     bench.add_argument("--rounds", type=_positive, default=3, metavar="N", help="measured rounds (3)")
 
-    commands.add_parser("deploy", help="serve the Prefect deployments from this process until it is stopped")
+    deploy = commands.add_parser("deploy", help="serve the Prefect deployments from this process until it is stopped")
+    deploy.add_argument("--config", metavar="FILE", help="settings of the schedule and of the runs")
     for name, command in commands.choices.items():
         command.set_defaults(run="evaluate" if name == "eval" else name)
     return parser
@@ -100,6 +146,10 @@ def settings_flags(options: argparse.Namespace) -> dict[str, Any]:
     if getattr(options, "max_delete_fraction", None) is not None:
         flags["limits"] = {"max_delete_fraction": options.max_delete_fraction}
     return flags
+
+
+def _date(text: str) -> date:
+    return date.fromisoformat(text)
 
 
 def _positive(text: str) -> int:

@@ -18,6 +18,8 @@ from flows.cli import settings_flags
 from flows.corpus import Corpus
 from pipeline.config import load_settings
 from pipeline.errors import UsageError
+from pipeline.findings import Audit
+from pipeline.repair import Plan
 from pipeline.report import Report
 from pipeline.search import MODES
 
@@ -25,18 +27,96 @@ from pipeline.search import MODES
 def ingest(options: argparse.Namespace) -> int:
     """`corpusvec ingest`."""
     with _opened(options) as (corpus, out), printing.progress_bar() as bar:
-        run = corpus.begin(*options.sources)
-
-        def show(report: Report) -> None:
-            documents = run.tally.report.documents
-            bar.total = documents["seen"]
-            bar.set_postfix(chunks=run.tally.report.chunks, tokens=run.tally.report.tokens, refresh=False)
-            bar.update(sum(documents[name] for name in ("new", "changed", "unchanged", "rejected")) - bar.n)
-
-        report = corpus.drive(run, progress=show)
+        report = corpus.ingest(
+            *options.sources, progress=_shown_by(bar), wait=options.wait, retry_rejected=options.retry_rejected
+        )
         bar.close()
         out(report.as_dict(), lambda: printing.ingested(report, corpus.settings))
     return 0
+
+
+def plan(options: argparse.Namespace) -> int:
+    """`corpusvec plan`."""
+    with _opened(options) as (corpus, out):
+        report = corpus.plan(*options.sources, retry_rejected=options.retry_rejected)
+        counts = report.as_dict()
+        out(
+            {**counts["planned"], "rejected": counts["rejected"], "warnings": counts["warnings"]},
+            lambda: printing.planned(report, corpus.settings),
+        )
+    return 0
+
+
+def backfill(options: argparse.Namespace) -> int:
+    """`corpusvec backfill`."""
+    with _opened(options) as (corpus, out), printing.progress_bar() as bar:
+        report = corpus.backfill(
+            *options.sources, since=options.since, until=options.until, partition=options.partition,
+            force=options.force, progress=_shown_by(bar), wait=options.wait,
+        )  # fmt: skip
+        bar.close()
+        out(report.as_dict(), lambda: printing.ingested(report, corpus.settings))
+    return 0
+
+
+def rejected(options: argparse.Namespace) -> int:
+    """`corpusvec rejected`."""
+    with _opened(options) as (corpus, out):
+        rows = corpus.rejected()
+        out(rows, lambda: printing.rejections(rows))
+    return 0
+
+
+def erase(options: argparse.Namespace) -> int:
+    """`corpusvec erase`."""
+    with _opened(options) as (corpus, out):
+        receipt = corpus.erase(*options.uris, wait=options.wait)
+        out(receipt.as_dict(), lambda: printing.receipt(receipt))
+    return 0 if receipt.verified else 1
+
+
+def compact(options: argparse.Namespace) -> int:
+    """`corpusvec compact`."""
+    with _opened(options) as (corpus, out):
+        report = corpus.compact(options.dry_run, options.wait)
+        out(report.as_dict(), lambda: printing.compacted(report))
+    return 0
+
+
+def audit(options: argparse.Namespace) -> int:
+    """`corpusvec audit`; 1 unless everything could be read and, in the end, is as it should be."""
+    if options.repair and not (options.yes or sys.stdin.isatty()):
+        raise UsageError("--repair asks before it changes anything: say --yes where nobody can answer")
+    with _opened(options) as (corpus, out):
+        if not options.repair:
+            found = corpus.audit(*options.sources, wait=options.wait)
+            out(found.as_dict(), lambda: printing.audited(found))
+            return 0 if found.clean else 1
+
+        def agree(before: Audit, plan: Plan) -> bool:
+            text = f"{printing.audited(before)}\n{printing.repair_plan(plan)}"
+            if options.json:
+                print(text, file=sys.stderr)
+            else:
+                out(None, lambda: text)
+            if options.yes:
+                return True
+            print("Do it? [y/N] ", end="", file=sys.stderr, flush=True)
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+        repaired = corpus.repair(*options.sources, agree=agree, wait=options.wait)
+        out(repaired.as_dict(), lambda: printing.repaired(repaired))
+        return 0 if repaired.after.clean else 1
+
+
+def _shown_by(bar: Any) -> Callable[[Report], None]:
+    def show(report: Report) -> None:
+        documents = report.documents
+        bar.total = documents["seen"]
+        bar.set_postfix(chunks=report.chunks, tokens=report.tokens, refresh=False)
+        bar.update(sum(documents[name] for name in ("new", "changed", "unchanged", "rejected")) - bar.n)
+
+    return show
 
 
 def search(options: argparse.Namespace) -> int:
@@ -86,7 +166,7 @@ def deploy(options: argparse.Namespace) -> int:
     """`corpusvec deploy`."""
     from flows.deploy import deploy
 
-    deploy()
+    deploy(options.config)
     return 0
 
 

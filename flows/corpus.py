@@ -13,7 +13,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -29,16 +33,25 @@ from pipeline.types import Hit, Vectors
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from flows.drive import Progress
     from pipeline.checkpoint import Checkpoints
+    from pipeline.compact import CompactReport
     from pipeline.embed.model import Model
     from pipeline.embed.tokenizer import ModelTokenizer
-    from pipeline.ingest import Ingest, Unit
+    from pipeline.erase import Receipt
+    from pipeline.findings import Audit
+    from pipeline.ingest import Ingest, Task
+    from pipeline.lock import Lock
+    from pipeline.lock import Mode as LockMode
+    from pipeline.plan import Unit
     from pipeline.recipe import ResolvedRecipe
+    from pipeline.repair import Plan, Repaired
     from pipeline.schedule import Submit
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[Report], None]
+# How often a paused backfill asks whether it may go on.
+_PAUSE_SECONDS = 2.0
 
 
 class Corpus:
@@ -62,43 +75,143 @@ class Corpus:
         *sources: str,
         progress: Progress | None = None,
         submit: Submit[Unit, Report] | None = None,
+        wait: float | None = None,
+        retry_rejected: bool = False,
     ) -> Report:
         """Bring the collection to the state of `sources`: files, folders, globs, fsspec URLs, `jsonl:…`, `hf:…`.
 
-        `progress` is called with each finished work unit's report; `submit` runs the units on a scheduler.
+        Without sources, of those in the settings. `progress` is called after each work unit with the run's report so
+        far; `submit` runs the units on a scheduler. If another run has the collection: waits up to `wait` seconds, or
+        raises Transient. `retry_rejected` tries again what was rejected and has not changed.
         """
-        return self.drive(self.begin(*sources), progress, submit)
+        from flows.drive import drive, finish
+        from pipeline.ingest import Task
+        from pipeline.ledger import Renewal
 
-    def drive(
-        self, run: Ingest, progress: Progress | None = None, submit: Submit[Unit, Report] | None = None
+        with self._locked("ingest", wait) as lock:
+            run = self._begin(sources, Task(renewal=Renewal(rejected=retry_rejected)), lock.check)
+            drive(run, self.settings, progress, submit, lambda: True)
+            return finish(run, self.checkpoints)
+
+    def plan(self, *sources: str, retry_rejected: bool = False) -> Report:
+        """What `ingest` would do, with exact counts, as `planned` of a report. Reads sources and store, writes nothing.
+
+        Raises what the ingest would: Terminal if it would delete too much, for one.
+        """
+        from pipeline.ingest import Task
+        from pipeline.ledger import Renewal
+
+        self._refresh()
+        return self._begin(sources, Task(renewal=Renewal(rejected=retry_rejected))).foresee()
+
+    def backfill(
+        self,
+        *sources: str,
+        since: date | None = None,
+        until: date | None = None,
+        partition: str | None = None,
+        force: bool = False,
+        progress: Progress | None = None,
+        submit: Submit[Unit, Report] | None = None,
+        wait: float | None = None,
+        paused: Callable[[], bool] = lambda: False,
     ) -> Report:
-        """Do all that a run has to do; an error ends it, is recorded and raised."""
-        from pipeline.embed.vllm import likely_device
-        from pipeline.schedule import run_all
+        """`ingest` of those documents only whose date is within [since, until] and whose URI fits the shell pattern.
 
-        in_flight = self.settings.limits.units_in_flight
-        if in_flight is None:
-            in_flight = 3 if likely_device(self.settings.engine) == "cuda" else 1
-        try:
-            for report in run_all(run.work, run.units(), in_flight, submit):
-                if progress is not None:
-                    progress(report)
-            return run.finish()
-        except BaseException as error:
-            run.fail(str(error) or type(error).__name__)
-            raise
+        A document's date is its metadata's (what the source says, else what the parser found), else its file's. With
+        `force` everything in the range is embedded and written again, once: the same call after a failure goes on.
+        Nothing is deleted. Between two work units it lets go of collection and engine as long as `paused()`, or while
+        another run waits for the collection.
+        """
+        from flows.drive import drive, finish
+        from pipeline.backfill import Backfill
 
-    def begin(self, *sources: str) -> Ingest:
-        """An ingest to be driven step by step: `units`, `work`, `finish`. Opens sources, model and store."""
+        work = Backfill(since, until, partition, force)
+        opened = self.open_sources(sources)
+        total: Report | None = None
+        while True:
+            with self._locked(work.purpose, wait, polite=True) as lock:
+                run = self._begin(sources, work.task(self.checkpoints.runs(), self.store, opened), lock.check)
+                if drive(run, self.settings, progress, submit, lambda: not (paused() or lock.wanted())):
+                    return work.sum_up(total, finish(run, self.checkpoints))
+                total = work.sum_up(total, run.tally.report)
+                run.fail(work.INTERRUPTED)
+                self.close()
+            wait = math.inf
+            while paused():
+                time.sleep(_PAUSE_SECONDS)
+
+    def _begin(self, sources: Sequence[str], task: Task, check: Callable[[], None] = lambda: None) -> Ingest:
         from pipeline.ingest import Ingest
 
-        if not sources:
-            raise UsageError("name at least one source: a file, a folder, a glob, a URL, jsonl:PATH or hf:NAME")
-        opened = open_sources(sources)
         return Ingest(
-            opened, self.store, self.recipe, self.tokenizer, lambda: self.embedder, self.checkpoints,
-            self.settings.limits,
+            self.open_sources(sources), self.store, self.recipe, self.tokenizer, lambda: self.embedder,
+            self.checkpoints, self.settings.limits, task, check,
         )  # fmt: skip
+
+    def open_sources(self, sources: Sequence[str]) -> list[Source]:
+        """Those that arguments name, or the settings, with what the settings say of their documents."""
+        from pipeline.rules import annotate
+
+        sources = sources or self.settings.sources
+        if not sources:
+            raise UsageError(
+                "name at least one source: a file, a folder, a glob, a URL, jsonl:PATH or hf:NAME; or put `sources` "
+                "into the configuration"
+            )
+        return [annotate(source, self.settings.metadata) for source in open_sources(sources)]
+
+    @contextmanager
+    def _locked(
+        self, purpose: str, wait: float | None, mode: LockMode = "exclusive", polite: bool = False
+    ) -> Iterator[Lock]:
+        """Hold this collection; what other processes did before is seen, what was read before is forgotten."""
+        from pipeline.ledger import ledger_name
+        from pipeline.lock import ROOT, held
+
+        names: dict[str, LockMode] = {ledger_name(self.store, self.settings.data): mode, ROOT: "shared"}
+        purpose = f"{purpose} into {self.settings.collection}"
+        with held(self.settings.data, names, purpose, wait, polite=polite) as lock:
+            self._refresh()
+            yield lock
+
+    @contextmanager
+    def _locked_root(self, purpose: str, wait: float | None) -> Iterator[None]:
+        """Hold everything under the root: no run into any collection goes on meanwhile."""
+        from pipeline.lock import ROOT, held
+
+        with held(self.settings.data, {ROOT: "exclusive"}, purpose, wait):
+            self._refresh()
+            yield
+
+    def _refresh(self) -> None:
+        self.__dict__.pop("checkpoints", None)
+
+    def audit(self, *sources: str, wait: float | None = None) -> Audit:
+        """What differs between the sources' listings, Parquet and the store, by name. Reads only, starts no engine.
+
+        Without sources, of those in the settings, else of those that the collection's documents came from. If a run
+        has the collection: waits up to `wait` seconds, or raises Transient.
+        """
+        from flows import upkeep
+
+        with self._locked("audit", wait, "shared"):
+            return upkeep.audit(self, sources)
+
+    def repair(
+        self,
+        *sources: str,
+        agree: Callable[[Audit, Plan], bool] = lambda found, plan: True,
+        wait: float | None = None,
+    ) -> Repaired:
+        """`audit`; mend what Parquet can mend, if `agree` is for it; audit again. Starts no engine, reads no document.
+
+        Nobody else gets the collection in between. If there is nothing to mend, `agree` is not asked.
+        """
+        from flows import upkeep
+
+        with self._locked("repair", wait) as lock:
+            return upkeep.repair(self, sources, agree, lock.check)
 
     def search(self, text: str, k: int = 10, mode: Mode = "hybrid", filters: Sequence[str] = ()) -> list[Hit]:
         """The `k` best chunks for `text`, best first. `filters` are `FIELD=VALUE` conditions that must all hold."""
@@ -123,6 +236,32 @@ class Corpus:
         from pipeline.status import describe
 
         return describe(self.checkpoints, self.store)
+
+    def rejected(self) -> list[dict[str, Any]]:
+        """What could not be used: uri, stage, reason, tries and when (ISO 8601), in order of URI."""
+        from pipeline.status import rejected
+
+        return rejected(self.checkpoints, self.store)
+
+    def erase(self, *uris: str, wait: float | None = None) -> Receipt:
+        """Remove every trace of documents (and of the documents inside of them) from store and Parquet, verified.
+
+        A URI as `search` gives it, or the path of a local file. What is still listed comes back with the next ingest.
+        """
+        from connectors.sources.files import as_uri
+        from pipeline.erase import erase
+
+        if not uris:
+            raise UsageError("name at least one document: a URI, or the path of a local file")
+        with self._locked_root("erase", wait):
+            return erase(self.checkpoints, self.store, [as_uri(uri) for uri in uris])
+
+    def compact(self, dry_run: bool = False, wait: float | None = None) -> CompactReport:
+        """Merge small parts of Parquet, and drop what no collection under this root refers to."""
+        from pipeline.compact import compact
+
+        with self._locked_root("compact", wait):
+            return compact(self.checkpoints, dry_run)
 
     def evaluate(self, folder: str | Path, modes: Sequence[Mode] = MODES) -> dict[str, dict[str, float]]:
         """Ingest a BEIR folder's corpus, search its queries: {mode: {"ndcg@10": …, "recall@100": …}}."""
@@ -155,7 +294,7 @@ class Corpus:
         """Tables of record_id, document_id, uri, title, section, page, position, text, vector; from Parquet alone."""
         from pipeline.view import joined
 
-        yield from joined(self.checkpoints, self.store, self.recipe)
+        yield from joined(self.checkpoints, self.store)
 
     # -- parts ---------------------------------------------------------------------------------------------------
 

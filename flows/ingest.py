@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import httpx
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -13,10 +15,12 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import PrefectException
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.corpus import Corpus
-from pipeline.config import load_settings
+from flows.printing import figures
+from flows.served import served
 from pipeline.errors import Transient
 from pipeline.report import Report
 from pipeline.schedule import RETRY_PAUSES
@@ -27,44 +31,76 @@ R = TypeVar("R")
 
 @flow(name="ingest", task_runner=ThreadPoolTaskRunner(max_workers=8), flow_run_name="ingest {sources}")
 def ingest(
-    sources: list[str],
+    sources: list[str] | None = None,
     store: str | None = None,
     collection: str | None = None,
     config: str | None = None,
     overrides: dict[str, Any] | None = None,
+    retry_rejected: bool = False,
 ) -> dict[str, Any]:
     """Bring a collection to the state of its sources.
 
     Args:
-        sources: Files, folders, globs, fsspec URLs, jsonl:PATH or hf:NAME.
+        sources: Files, folders, globs, fsspec URLs, jsonl:PATH or hf:NAME; the configuration's if left out.
         store: edge:PATH, qdrant:URL or milvus:URL; the configuration's if left out.
         collection: Its name in the store; the configuration's if left out.
         config: Path of a corpusvec.toml on the worker; ./corpusvec.toml if left out.
         overrides: Settings over the configuration's, such as {"recipe": {"chunk_tokens": 256}}.
+        retry_rejected: Also try again what was rejected and has not changed.
     """
-    flags = {**(overrides or {}), "store": store, "collection": collection}
-    with Corpus(load_settings(config, **flags)) as corpus:
-        return ingest_corpus(corpus, sources).as_dict()
+    with served(config, store, collection, overrides) as corpus:
+        return ingest_corpus(corpus, sources or [], retry_rejected).as_dict()
 
 
-def ingest_corpus(corpus: Corpus, sources: list[str]) -> Report:
-    """The flow's body, for a corpus whose engine should outlive it."""
-    logger = get_run_logger()
-    progress = create_progress_artifact(0.0, key="ingest-progress", description="Documents done, of those listed")
-    done = Report()
-
-    def show(report: Report) -> None:
-        done.add(report)
-        documents = run.tally.report.documents
-        finished = sum(documents[name] for name in ("new", "changed", "unchanged", "rejected"))
-        update_progress_artifact(progress, progress=100 * finished / max(1, documents["seen"]))
-        logger.info("%d of %d listed documents done; %d chunks embedded", finished, documents["seen"], done.embedded)
-
-    run = corpus.begin(*sources)
-    report = corpus.drive(run, progress=show, submit=submit_task)
-    update_progress_artifact(progress, progress=100.0)
-    summarize(report, corpus, sources)
+def ingest_corpus(corpus: Corpus, sources: list[str], retry_rejected: bool = False) -> Report:
+    """The flow's body, for a corpus whose engine should outlive it. Waits for other runs into the collection."""
+    with Page() as page:
+        report = corpus.ingest(
+            *sources, progress=page.show, submit=submit_task, wait=math.inf, retry_rejected=retry_rejected
+        )
+        page.finish(report, corpus, sources)
     return report
+
+
+class Page:
+    """What a run shows on its page. The server may be away for a while: that is logged, and the run goes on."""
+
+    def __enter__(self) -> Page:
+        self._progress: Any = None
+        self._try(self._begin)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to free."""
+
+    def show(self, report: Report) -> None:
+        """The run so far."""
+        documents = report.documents
+        finished = sum(documents[name] for name in ("new", "changed", "unchanged", "rejected"))
+        logger = get_run_logger()
+        logger.info("%d of %d listed documents done; %d chunks embedded", finished, documents["seen"], report.embedded)
+        self._try(lambda: self._update(100 * finished / max(1, documents["seen"])))
+
+    def finish(self, report: Report, corpus: Corpus, sources: list[str]) -> None:
+        """The run's end."""
+        self._try(lambda: self._update(100.0))
+        self._try(lambda: summarize(report, corpus, sources))
+
+    def _begin(self) -> None:
+        self._progress = create_progress_artifact(
+            0.0, key="ingest-progress", description="Documents done, of those listed"
+        )
+
+    def _update(self, percent: float) -> None:
+        if self._progress is None:
+            self._begin()
+        update_progress_artifact(self._progress, progress=percent)
+
+    def _try(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except (httpx.HTTPError, PrefectException, OSError) as error:
+            get_run_logger().warning("the run's page cannot be updated: %s", error)
 
 
 def submit_task(work: Callable[[T], R], unit: T) -> Any:
@@ -89,20 +125,13 @@ def submit_task(work: Callable[[T], R], unit: T) -> Any:
 def summarize(report: Report, corpus: Corpus, sources: list[str]) -> None:
     """The run's page: a table of counts, and one of what was rejected and why."""
     counts = report.as_dict()
-    row = {
-        **counts["documents"],
-        "chunks": report.chunks,
-        "tokens": report.tokens,
-        "embedded": report.embedded,
-        "reused": report.reused,
-        "points written": report.upserted,
-        "points removed": report.deleted,
-        "tokens/s": round(report.tokens_per_second),
-        "seconds": round(report.seconds["total"], 1),
-    }
+    rows = [
+        {"what": name, "planned": planned, "count": done} for name, planned, done in figures(counts["planned"], counts)
+    ]
+    rows.append({"what": "tokens/s", "planned": None, "count": round(report.tokens_per_second)})
     where = f"{corpus.settings.collection} in {corpus.settings.store}"
     create_table_artifact(
-        table=[{"what": name, "count": value} for name, value in row.items()],
+        table=rows,
         key="ingest-summary",
         description=f"{', '.join(sources)} → {where}",
     )

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from pipeline.compact import CompactReport
 from pipeline.config import Settings
-from pipeline.report import Report
+from pipeline.erase import Receipt
+from pipeline.findings import KINDS, Audit, Finding
+from pipeline.repair import Plan, Repaired
+from pipeline.report import DOCUMENTS, Report
 from pipeline.search import snippet
 from pipeline.types import Hit
 
 _SNIPPET = 220
 _REJECTED_SHOWN = 20
+_SHOWN = 20
+_IDS_SHOWN = 3
+
+# The names of a report's counts, for people.
+_CHUNKS = (("", "chunks"), ("embedded", "embedded"), ("reused", "reused"))
+_TOKENS = (("", "tokens"), ("embedded", "embedded_tokens"))
+_POINTS = (("written", "upserted"), ("patched", "patched"), ("removed", "deleted"))
+_ALWAYS = ("documents seen", "tokens embedded", "seconds")
 
 
 def progress_bar() -> Any:
@@ -36,34 +48,171 @@ def place(uri: str) -> str:
     return shown + (f"#{unquote(parts.fragment)}" if parts.fragment else "")
 
 
+def figures(planned: Mapping[str, Any], done: Mapping[str, Any] | None) -> list[tuple[str, Any, Any]]:
+    """(what, planned, done) for each count of a report; both in the JSON form, done None for a mere plan."""
+
+    def row(name: str, get: Callable[[Mapping[str, Any]], Any]) -> tuple[str, Any, Any]:
+        return name, get(planned), None if done is None else get(done)
+
+    rows = [row(f"documents {name}", lambda r, name=name: r["documents"][name]) for name in DOCUMENTS]
+    rows += [row(f"chunks {name}".rstrip(), lambda r, key=key: r[key]) for name, key in _CHUNKS]
+    rows += [row(f"tokens {name}".rstrip(), lambda r, key=key: r[key]) for name, key in _TOKENS]
+    rows += [row(f"points {name}", lambda r, key=key: r["points"][key]) for name, key in _POINTS]
+    rows += [row(f"bytes {name}", lambda r, name=name: r["bytes"][name]) for name in ("read", "written")]
+    rows.append(row("seconds", lambda r: r["seconds"]["total"] if isinstance(r["seconds"], Mapping) else r["seconds"]))
+    return rows
+
+
+def _table(rows: Sequence[tuple[str, Any, Any]], headings: Sequence[str]) -> list[str]:
+    """The counts that are not zero, a line each."""
+
+    def cell(value: Any) -> str:
+        if value is None:
+            return "unknown"
+        return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
+
+    lines = [f"  {'':<21}" + "".join(f"{heading:>13}" for heading in headings)]
+    for name, *values in rows:
+        shown = values[: len(headings)]
+        if any(shown) or name in _ALWAYS:
+            lines.append(f"  {name:<21}" + "".join(f"{cell(value):>13}" for value in shown))
+    return lines
+
+
+def planned(report: Report, settings: Settings) -> str:
+    """What a run would do."""
+    counts = report.as_dict()
+    lines = [f"{settings.collection} in {settings.store}: nothing was done"]
+    lines += _table(figures(counts["planned"], None), ["planned"])
+    return "\n".join(lines + rejected(counts["rejected"]))
+
+
 def ingested(report: Report, settings: Settings) -> str:
     """The summary of a run."""
-    d = report.documents
-    seconds = report.seconds
-    lines = [
-        f"{settings.collection} in {settings.store}",
-        f"  documents  {d['seen']:,} seen: {d['new']:,} new, {d['changed']:,} changed, {d['unchanged']:,} unchanged, "
-        f"{d['rejected']:,} rejected; {d['deleted']:,} deleted",
-        f"  chunks     {report.chunks:,} with {report.tokens:,} tokens: {report.embedded:,} embedded, "
-        f"{report.reused:,} reused",
-        f"  points     {report.upserted:,} written, {report.deleted:,} removed",
-        f"  time       {seconds['total']:.1f} s, of it {seconds['engine_start']:.1f} s to start the engine",
-    ]
+    counts = report.as_dict()
+    lines = [f"{settings.collection} in {settings.store}"]
+    lines += _table(figures(counts["planned"], counts), ["planned", "done"])
     if report.embedded:
-        lines.append(f"  speed      {report.tokens_per_second:,.0f} tokens/s")
+        started = f", and {report.seconds['engine_start']:.1f} s to start the engine"
+        lines.append(f"  {report.tokens_per_second:,.0f} tokens/s{started if report.seconds['engine_start'] else ''}")
     elif report.chunks == 0:
         lines.append("  nothing had changed, nothing was embedded")
-    lines += rejected(report.as_dict()["rejected"])
+    lines += rejected(counts["rejected"])
     lines += [f"  warning    {place(uri)}: {warning}" for uri, warning in report.warnings[:_REJECTED_SHOWN]]
     return "\n".join(lines)
+
+
+def rejections(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rejected documents, whole."""
+    lines = [
+        f"{place(row['uri'])}\n    {row['stage']}, try {row['tries']} at {row['at']}: {row['reason']}" for row in rows
+    ]
+    return "\n".join(lines) if lines else "nothing is rejected"
+
+
+def receipt(found: Receipt) -> str:
+    """What an erasure removed."""
+    lines = [f"erased     {place(uri)}" for uri in found.uris]
+    lines.append(
+        f"  removed  {found.points:,} points, {found.ledger_rows:,} ledger rows, {found.documents:,} versions of "
+        f"documents, {found.chunks:,} chunks, {found.vectors:,} vectors; {found.runs:,} records of runs and "
+        f"{found.parts:,} parts written anew"
+    )
+    if found.vectors_shared:
+        lines.append(f"  kept     {found.vectors_shared:,} vectors of texts that other documents have too")
+    lines += [f"  still in {name}: erase it there as well" for name in found.elsewhere]
+    lines.append(
+        "  read back, and nothing was found" if found.verified else "  NOT VERIFIED: run the same command again"
+    )
+    lines.append(
+        "  what its source still lists comes back with the next ingest; a database may keep deleted bytes in its"
+    )
+    lines.append("  own files until it reuses the room: no query finds them, and a collection made anew has none")
+    return "\n".join(lines)
+
+
+def compacted(report: CompactReport) -> str:
+    """What a compaction came to."""
+    total = report.as_dict()
+    verb = "would make" if report.dry_run else "made"
+    lines = [
+        f"{verb} {total['parts_before']:,} parts into {total['parts_after']:,}, {total['bytes_before']:,} bytes into "
+        f"{total['bytes_after']:,}; dropped {total['dropped']:,} rows and {report.leftovers:,} bytes of leftovers"
+    ]
+    lines += [
+        f"  {change.table}: {change.parts_before:,} → {change.parts_after:,} parts, {change.dropped:,} rows dropped"
+        for change in report.tables
+        if change.parts_before != change.parts_after or change.dropped
+    ]
+    return "\n".join([*lines, *(f"  warning    {warning}" for warning in report.warnings)])
 
 
 def rejected(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The rejected documents with their reasons, a line each."""
     lines = [f"  rejected   {place(row['uri'])} ({row['stage']}): {row['reason']}" for row in rows[:_REJECTED_SHOWN]]
     if len(rows) > _REJECTED_SHOWN:
-        lines.append(f"  … and {len(rows) - _REJECTED_SHOWN} more: corpusvec status --json lists them all")
+        lines.append(f"  … and {len(rows) - _REJECTED_SHOWN} more: corpusvec rejected lists them all")
     return lines
+
+
+def audited(found: Audit) -> str:
+    """What an audit found, and what it could not find out; the first of each kind."""
+    lines = [
+        f"{found.collection} in {found.store}, checkpoints in {found.data}",
+        f"  audited    {found.documents:,} documents; {found.points:,} points should be there, {found.stored:,} are; "
+        f"{found.rejected:,} rejected",
+    ]
+    lines += [f"  source     {name}" for name in found.sources]
+    for kind in KINDS:
+        findings = found.of(kind)
+        lines += [f"  {kind.replace('_', ' '):<14} {_finding(one)}" for one in findings[:_SHOWN]]
+        if len(findings) > _SHOWN:
+            lines.append(f"  … and {len(findings) - _SHOWN:,} more {kind.replace('_', ' ')}: --json names them all")
+    lines += [f"  unknown        {place(unknown.what)}: {unknown.reason}" for unknown in found.unknown[:_SHOWN]]
+    if len(found.unknown) > _SHOWN:
+        lines.append(f"  … and {len(found.unknown) - _SHOWN:,} more unknown: --json names them all")
+    if found.clean:
+        lines.append("  clean: everything is as it should be")
+    elif found.unknown:
+        lines.append("  nothing is proved of what is unknown: audit it again when it can be read")
+    return "\n".join(lines)
+
+
+def _finding(one: Finding) -> str:
+    name = place(one.uri) if one.uri else "(no document)" if one.record_ids else "the collection"
+    if not one.record_ids:
+        return f"{name} ({one.place}): {one.detail}"
+    ids = ", ".join(one.record_ids[:_IDS_SHOWN]) + (", …" if len(one.record_ids) > _IDS_SHOWN else "")
+    return f"{name} ({one.place}), {_counted(len(one.record_ids), 'point')}: {one.detail}: {ids}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def repair_plan(plan: Plan) -> str:
+    """What a repair would do."""
+    of = f" of {_counted(len(plan.write), 'document')}"
+    steps = [
+        "make the collection anew" if plan.create else "",
+        f"write {_counted(plan.points, 'point')}{of}, from the checkpoints" if plan.write else "",
+        f"remove {_counted(len(plan.remove), 'point')}" if plan.remove else "",
+        "compute BM25's weights again" if plan.tune else "",
+        f"have the next ingest look at {_counted(len(plan.doubt), 'document')} again" if plan.doubt else "",
+    ]
+    return "\n".join(f"  would      {step}" for step in steps if step)
+
+
+def repaired(result: Repaired) -> str:
+    """What a repair did, and what is left."""
+    if result.done is None:
+        lines = [audited(result.after)] if result.plan.empty else ["  nothing was changed"]
+    else:
+        done = f"wrote {_counted(result.done['written'], 'point')}, removed {result.done['removed']:,}"
+        lines = [f"  repaired   {done}", audited(result.after)]
+    if result.plan.ingest:
+        lines.append("  what is left is for corpusvec ingest to mend, from the sources")
+    return "\n".join(lines)
 
 
 def hit_dict(hit: Hit) -> dict[str, Any]:

@@ -80,9 +80,26 @@ class Limits(_Section):
     units_in_flight: int | None = Field(default=None, ge=1)
 
 
-class Settings(_Section):
-    """Everything a run needs to know besides its sources."""
+class MetadataRule(_Section):
+    """Metadata (access rights, owners, …) for the payloads of documents whose URI fits a shell pattern."""
 
+    match: str
+    set: dict[str, Any]
+
+
+class Nightly(_Section):
+    """When the deployment `reindex/nightly` runs."""
+
+    cron: str = "0 2 * * *"
+    #: A name of the IANA database.
+    timezone: str = "UTC"
+
+
+class Settings(_Section):
+    """Everything a run needs to know."""
+
+    #: What `ingest`, `plan`, `audit` and the nightly deployment take if they are given no source.
+    sources: tuple[str, ...] = ()
     #: Where Parquet checkpoints live: a folder or an fsspec URL.
     data: str = "data"
     #: `edge:PATH`, `qdrant:URL`, `milvus:PATH.db` or `milvus:URL`.
@@ -91,6 +108,8 @@ class Settings(_Section):
     recipe: Recipe = Recipe()
     engine: Engine = Engine()
     limits: Limits = Limits()
+    nightly: Nightly = Nightly()
+    metadata: tuple[MetadataRule, ...] = ()
 
 
 def load_settings(config: str | os.PathLike[str] | None = None, **flags: Any) -> Settings:
@@ -137,8 +156,16 @@ def _from_environment() -> dict[str, Any]:
                 if found is not None:
                     values.setdefault(name, {})[inner] = found
         elif (found := os.environ.get(f"{ENV_PREFIX}{name}".upper())) is not None:
-            values[name] = found
+            values[name] = found if field.annotation is str else _json(found)
     return values
+
+
+def _json(text: str) -> Any:
+    """What is no plain text is written as JSON in the environment; what is not JSON is left for the check to name."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def fingerprint(*parts: Any) -> str:

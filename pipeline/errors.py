@@ -5,7 +5,8 @@
     │   ├── UsageError      … on the command line or in the configuration (exit code 2)
     │   ├── MissingExtra    … in what is installed
     │   ├── RecipeMismatch  … since a collection was made for another recipe
-    │   └── SourceError     … since a source cannot be listed
+    │   ├── SourceError     … since a source cannot be listed
+    │   └── Stopped         … since somebody asked the run to end
     ├── Transient           the same call may work in a moment: retried with a pause
     └── Rejected            one input cannot be used; it costs itself only, and is kept with its reason
 
@@ -40,6 +41,10 @@ class RecipeMismatch(Terminal):
 
 class SourceError(Terminal):
     """A source could not be listed completely, so nothing may be concluded from what it did not list."""
+
+
+class Stopped(Terminal):
+    """The run was asked to end."""
 
 
 class Transient(CorpusvecError):

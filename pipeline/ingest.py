@@ -10,47 +10,62 @@ The ledger's rows come last: killed anywhere, the next run sees what is missing 
 
 from __future__ import annotations
 
-import json
-import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from pipeline.checkpoint import Checkpoints, Table, vectors_table
 from pipeline.config import Limits
 from pipeline.embed import gate
-from pipeline.index import Index
-from pipeline.ledger import DELETED, LOADED, REJECTED, Ledger, Listed, ledger_name
+from pipeline.entries import Entries
+from pipeline.errors import Stopped
+from pipeline.index import Change, Index
+from pipeline.ledger import Ledger, Listed, Renewal, ledger_name, may_hold
+from pipeline.plan import Planner, Selection, Unit, UnitPlan, outcome, was_begun, was_loaded
 from pipeline.ports import Embedder, Source, Tokenizer, VectorStore
 from pipeline.prepare import Prepared, Preparer, Refused, Row
 from pipeline.recipe import ResolvedRecipe
-from pipeline.report import Report, Tally
-from pipeline.search import count_words
-from pipeline.types import Item, Point, Rejection, document_id
+from pipeline.report import Report, Tally, estimate_seconds
+from pipeline.runs import COMPLETED, RUNNING, Record, measured
+from pipeline.types import Rejection, Vectors, document_id
 
 # Parquet gets what the engine finished at least this often, so that a crash repeats little.
 _EMBED_FLUSH_TOKENS = 500_000
+# The engine is given about this much at a time, so that a run that is told to stop does so within seconds.
+_EMBED_SECONDS = 2.0
+_FIRST_CALL_TOKENS = 32_768
 
-# How many bytes of a file make a token, roughly; office formats and PDF are mostly something else than text.
-_BYTES_PER_TOKEN = 4
-_BYTES_PER_TOKEN_OFFICE = 40
-_OFFICE = re.compile(r"\.(pdf|docx?|pptx?|xlsx?|odt|epub|zip|msg)$", re.IGNORECASE)
+# Documents whose points are removed by one request.
+_DELETED_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
-    """Some documents to work on together: a bounded number of them and of estimated tokens."""
+class Task:
+    """What kind of run it is. `parameters` (JSON-serialisable) go into its record.
 
-    number: int
-    listed: Sequence[Listed]
-    estimated_tokens: int
+    `select` takes documents by what is listed, `keep` by what was parsed. One that does not delete leaves alone what is
+    no longer listed.
+    """
+
+    kind: str = "ingest"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    renewal: Renewal = field(default_factory=Renewal)
+    select: Selection | None = None
+    keep: Callable[[Prepared], bool] | None = None
+    deletes: bool = True
 
 
 class Ingest:
-    """One run over `sources` into one collection. `embedder` is asked for only once there is something to embed."""
+    """One run over `sources` into one collection. `embedder` is asked for only once there is something to embed.
+
+    `check` is called before anything is committed, and raises if the run may no longer do so.
+    """
 
     def __init__(
         self,
@@ -61,57 +76,57 @@ class Ingest:
         embedder: Callable[[], Embedder],
         checkpoints: Checkpoints,
         limits: Limits,
+        task: Task | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.run_id = str(uuid.uuid4())
         self.tally = Tally()
-        self._started = time.time()
+        #: Set it, and the units at work raise Stopped at the next step.
+        self.stopping = threading.Event()
         self._sources = sources
         self._store = store
         self._recipe = recipe
         self._embedder = embedder
-        self._limits = limits
-        self._preparer = Preparer(sources, recipe, tokenizer, checkpoints, limits.max_document_bytes)
+        self._task = task = task or Task()
+        self._check = check
+        self._speed = 0.0
+        self._preparer = Preparer(sources, recipe, tokenizer, checkpoints, limits.max_document_bytes, task.renewal)
         self._vectors = vectors_of(checkpoints, recipe)
         self._embedding = threading.Lock()
-        self._tried: dict[int, Report] = {}
+        self._tried: dict[int, list[Report]] = {}
         # Opened before any work, so that a store that is away or made for another recipe is told at once.
         self._index = Index(store, recipe, self._vectors)
-        self._ledger = Ledger(checkpoints.ledger(ledger_name(store, checkpoints.root)))
+        self._ledger = open_ledger(checkpoints, store)
         self._runs = checkpoints.runs()
+        self._record = Record(self._runs, self.run_id, store, sources, task.kind, task.parameters)
+        self._entries = Entries(self.run_id, recipe.fingerprints, task.renewal.forced_since)
+        self._planner = Planner(
+            sources, self._ledger, self._preparer, self._index, self._vectors, recipe, limits, task.renewal,
+            task.select, task.keep, self.tally,
+        )  # fmt: skip
 
     def units(self) -> Iterator[Unit]:
         """What has to be looked at, in work units; counts what has not. Streams the listings."""
-        batch: list[Listed] = []
-        tokens = number = 0
-        for listed in self._unsettled():
-            weight = estimate_tokens(listed.item)
-            full = tokens + weight > self._limits.unit_tokens or len(batch) >= self._limits.unit_documents
-            if batch and full:
-                yield Unit(number, batch, tokens)
-                batch, tokens, number = [], 0, number + 1
-            batch.append(listed)
-            tokens += weight
-        if batch:
-            yield Unit(number, batch, tokens)
+        return self._planner.units()
 
-    def _unsettled(self) -> Iterator[Listed]:
-        for source in self._sources:
-            listing = self._ledger.compare(source, self._recipe.fingerprints.whole, len(self._sources) > 1)
-            while True:
-                report = Report()
-                with report.timed("list"):
-                    listed = next(listing, None)
-                if listed is None:
-                    break
-                report.documents["seen"] += 1
-                if listed.settled and listed.previous is not None:
-                    if listed.previous["status"] == REJECTED:
-                        report.reject(Rejection(listed.item.uri, listed.previous["stage"], listed.previous["reason"]))
-                    else:
-                        report.documents["unchanged"] += 1
-                self.tally.add(report)
-                if not listed.settled:
-                    yield listed
+    def foresee(self) -> Report:
+        """What the whole run would do, with exact counts, as `planned` of a report; touches nothing."""
+        for unit in self.units():
+            report = Report()
+            plan = self._planner.plan(unit, report)
+            report.planned = plan.figures
+            report.rejected += [
+                Rejection(listed.item.uri, refused.stage, str(refused)) for listed, refused in plan.preparation.refused
+            ]
+            self.tally.add(report)
+        report = self.tally.report
+        planned = report.planned
+        if self._task.deletes:
+            gone = self._planner.gone()
+            self._planner.count_gone(gone, planned)
+            planned.deleted += self._index.count([row["document_id"] for row in gone.rows if may_hold(row)])
+        report.planned_seconds = estimate_seconds(planned.as_dict(), measured(self._runs, self._store))
+        return report
 
     def work(self, unit: Unit) -> Report:
         """Prepare, embed, load and commit a unit; idempotent. Raises Transient or Terminal; rejects documents."""
@@ -119,79 +134,142 @@ class Ingest:
         try:
             self._work(unit, report)
         except BaseException:
-            # Vectors that reached Parquet stay: a second try finds them there, but this run made them.
-            self._tried.setdefault(unit.number, Report()).add(report)
+            self._tried.setdefault(unit.number, []).append(report)
             raise
-        if unit.number in self._tried:
-            tried = self._tried.pop(unit.number)
+        for number, tried in enumerate(self._tried.pop(unit.number, [])):
+            # Vectors that reached Parquet stay: this try finds them there, but this run made them.
             report.embedded += tried.embedded
             report.embedded_tokens += tried.embedded_tokens
             report.reused -= tried.embedded
+            report.bytes_written += tried.bytes_written
+            if number == 0 and tried.planned.chunks:
+                report.planned = tried.planned
         self.tally.add(report)
         return report
 
     def _work(self, unit: Unit, report: Report) -> None:
-        preparation = self._preparer.prepare(unit.listed, report)
-        rows = [self._touched_row(listed) for listed in preparation.untouched]
+        plan = self._planner.plan(unit, report)
+        report.planned = plan.figures
+        self._go_on()
+        preparation = plan.preparation
+        self._preparer.commit(preparation, report)
+        rows = [self._entries.touched(listed) for listed in preparation.untouched]
         report.documents["unchanged"] += len(preparation.untouched)
-        rows += [self._rejected_row(listed, refused, report) for listed, refused in preparation.refused]
-        faults = self._embed(preparation.prepared, report)
-        sound: list[Prepared] = []
-        for one in preparation.prepared:
-            if fault := next((faults[key] for key in self._keys(one) if key in faults), None):
-                rows.append(self._rejected_row(one.listed, Refused("embed", fault, one.content_hash), report))
+        rows += [self._reject(listed, refused, report) for listed, refused in preparation.refused]
+        rejected = [listed for listed, _ in preparation.refused]
+        faults = self._embed(plan, report)
+        sound: list[Change] = []
+        for change in plan.changes:
+            one = change.one
+            if fault := next((faults[key] for key in self._planner.keys(one) if key in faults), None):
+                refused = one.refused or Refused("embed", fault, one.content_hash)
+                rows.append(self._reject(one.listed, refused, report))
+                rejected.append(one.listed)
             else:
-                sound.append(one)
-        loadable: list[tuple[Prepared, list[Point]]] = []
-        with report.timed("load"):
-            made = self._index.points(sound)
-        for one, points in zip(sound, made, strict=True):
-            if fault := self._index.fault(points):
-                rows.append(self._rejected_row(one.listed, Refused("load", fault, one.content_hash), report))
+                sound.append(change)
+        self._go_on()
+        # What a run that was killed had begun to load, and has become unreadable since, was never whole.
+        self._index.remove([document_id(listed.item.uri) for listed in rejected if was_begun(listed)], report)
+        with report.timed("commit"):
+            self._ledger.append(
+                [self._entries.loading(change) for change in sound if not was_loaded(change.one.listed)]
+            )
+        self._index.apply(sound, report)
+        for change in sound:
+            one = change.one
+            if one.refused is not None:
+                rows.append(self._reject(one.listed, one.refused, report, change))
             else:
-                loadable.append((one, points))
-        if loadable:
-            documents = [one.document_id for one, _ in loadable]
-            self._index.replace(documents, [point for _, points in loadable for point in points], report)
-        for one, points in loadable:
-            changed = one.listed.previous is not None and one.listed.previous["version_id"]
-            report.documents["changed" if changed else "new"] += 1
-            rows.append(self._loaded_row(one, points))
+                report.documents[outcome(one)] += 1
+                rows.append(self._entries.loaded(change))
+        self._go_on()
         with report.timed("commit"):
             self._ledger.append(rows)
 
-    def _embed(self, prepared: Sequence[Prepared], report: Report) -> dict[str, str]:
+    def _embed(self, plan: UnitPlan, report: Report) -> dict[str, str]:
         """Put every vector that is missing into Parquet. Returns embedding key → fault, for vectors that are none."""
-        wanted: dict[str, tuple[Prepared, int]] = {}
-        chunks = 0
-        for one in prepared:
-            wanted.update((key, (one, number)) for number, key in enumerate(self._keys(one)))
-            chunks += len(one.chunks)
+        for one in plan.preparation.prepared:
+            report.chunks += len(one.chunks)
             report.tokens += sum(row["tokens"] for row in one.chunks)
-        report.chunks += chunks
+        report.reused += sum(len(one.chunks) for one in plan.preparation.prepared)
         faults: dict[str, str] = {}
-        with self._embedding:  # asked inside: the unit before may have embedded the same text
-            missing = self._vectors.missing(list(wanted))
-            report.reused += chunks - len(missing)
+
+        def tokens(key: str) -> int:
+            one, number = plan.embed[key]
+            return int(one.chunks[number]["tokens"])
+
+        with self._embedding:
+            # Asked again inside: the unit before may have embedded the same text.
+            missing = set(self._vectors.missing(list(plan.embed))) | plan.again
             if not missing:
                 return faults
             with report.timed("engine_start"):
                 embedder = self._embedder()
-            for keys in _slices(missing, lambda key: wanted[key][0].chunks[wanted[key][1]]["tokens"]):
-                ids = [self._preparer.token_ids(*wanted[key]) for key in keys]
-                with report.timed("embed"):
-                    vectors = embedder.embed(ids)
-                found = gate.faults(vectors, self._recipe.model.dimensions)
-                faults.update((keys[row], fault) for row, fault in found.items())
-                good = [row for row in range(len(keys)) if row not in found]
-                with report.timed("checkpoint"):
-                    self._vectors.append(vectors_table([keys[row] for row in good], vectors[good]))
-                report.embedded += len(good)
-                report.embedded_tokens += sum(len(ids[row]) for row in good)
+            done: list[tuple[list[str], Vectors]] = []
+            waiting = 0
+            # Alike lengths together leave a batch no ragged tail.
+            rest = deque(sorted(missing, key=lambda key: (-tokens(key), key)))
+            try:
+                while rest:
+                    self._go_on()
+                    keys = self._slice(rest, tokens)
+                    ids = [self._preparer.token_ids(*plan.embed[key]) for key in keys]
+                    started = time.perf_counter()
+                    with report.timed("embed"):
+                        vectors = embedder.embed(ids)
+                    count = sum(map(len, ids))
+                    self._speed = count / (time.perf_counter() - started)
+                    found = gate.faults(vectors, self._recipe.model.dimensions)
+                    faults.update((keys[row], fault) for row, fault in found.items())
+                    good = [row for row in range(len(keys)) if row not in found]
+                    done.append(([keys[row] for row in good], vectors[good]))
+                    report.embedded += len(good)
+                    report.embedded_tokens += sum(len(ids[row]) for row in good)
+                    report.reused -= len(keys)
+                    waiting += count
+                    if waiting >= _EMBED_FLUSH_TOKENS:
+                        self._keep(done, report)
+                        waiting = 0
+            finally:
+                # Whatever ends this, what the engine has done is done.
+                self._keep(done, report)
         return faults
 
-    def _keys(self, one: Prepared) -> list[str]:
-        return [self._recipe.model.embedding_key(row["token_hash"]) for row in one.chunks]
+    def _slice(self, rest: deque[str], tokens: Callable[[str], int]) -> list[str]:
+        limit = min(max(self._speed * _EMBED_SECONDS, _FIRST_CALL_TOKENS), _EMBED_FLUSH_TOKENS)
+        keys: list[str] = []
+        total = 0
+        while rest and total < limit:
+            keys.append(rest.popleft())
+            total += tokens(keys[-1])
+        return keys
+
+    def _keep(self, done: list[tuple[list[str], Vectors]], report: Report) -> None:
+        """Put vectors into Parquet as one part."""
+        if done:
+            with report.timed("checkpoint"):
+                keys = [key for some, _ in done for key in some]
+                vectors = np.concatenate([vectors for _, vectors in done])
+                self._vectors.append(vectors_table(keys, vectors))
+                report.bytes_written += vectors.nbytes
+            done.clear()
+
+    def _reject(self, listed: Listed, refused: Refused, report: Report, older: Change | None = None) -> Row:
+        report.reject(Rejection(listed.item.uri, refused.stage, str(refused)))
+        return self._entries.rejected(listed, refused, older)
+
+    def _go_on(self) -> None:
+        """Raise if the run is to stop, or may not go on."""
+        if self.stopping.is_set():
+            raise Stopped("the run was stopped; the same command goes on where it ended")
+        self._check()
+
+    def start(self) -> None:
+        """Record that the run has begun; a collection that was lost is loaded again, from Parquet."""
+        self._record.write(RUNNING, self.tally.report)
+        if not self._index.exists and self._ledger.holds:
+            self._ledger.forget()
+            self.tally.report.warnings.append((self._store.url, "the collection was gone: loaded again from Parquet"))
 
     def finish(self) -> Report:
         """Delete what is gone from the sources and record the run; call it once every unit is done.
@@ -199,79 +277,29 @@ class Ingest:
         Raises Terminal if more is gone than `max_delete_fraction` allows.
         """
         report = Report()
-        gone = self._ledger.deleted(self._sources, self._limits.max_delete_fraction)
-        self._index.remove([row["document_id"] for row in gone if row["version_id"]], report)
-        report.documents["deleted"] += len(gone)
-        empty = {"version_id": "", "chunks": 0, "tokens": 0, "words": 0, "run_id": self.run_id, "at": _now()}
-        self._ledger.append([{**row, **empty, "status": DELETED} for row in gone])
-        # Only a finished run knows the corpus's mean length, which BM25 needs.
-        self._index.tune(self._ledger.average_length(), report)
+        self._go_on()
+        if self._task.deletes:
+            gone = self._planner.gone()
+            held = [row["document_id"] for row in gone.rows if may_hold(row)]
+            self._planner.count_gone(gone, report)
+            self._planner.count_gone(gone, report.planned)
+            report.planned.deleted = self._index.count(held)
+            for first in range(0, len(held), _DELETED_AT_ONCE):
+                self._index.remove(held[first : first + _DELETED_AT_ONCE], report)
+            self._ledger.append([self._entries.deleted(row) for row in gone.rows])
         self.tally.add(report)
-        self._record("completed")
-        return self.tally.report
+        total = self.tally.report
+        if total.upserted or total.deleted or self._index.untuned:
+            # Only a finished run knows the corpus's mean length, which BM25 needs.
+            self._index.tune(self._ledger.average_length(), total)
+        total.planned_seconds = estimate_seconds(total.planned.as_dict(), measured(self._runs, self._store))
+        self._ledger.settle()
+        self._record.write(COMPLETED, total)
+        return total
 
     def fail(self, reason: str) -> None:
         """Record that the run ended early, and why."""
-        self._record(f"failed: {reason}")
-
-    def _record(self, status: str) -> None:
-        self.tally.report.seconds["total"] = time.time() - self._started
-        self._runs.append(
-            [
-                {
-                    "run_id": self.run_id,
-                    "store": self._store.url,
-                    "collection": self._store.collection,
-                    "sources": [source.name for source in self._sources],
-                    "status": status,
-                    "started_at": datetime.fromtimestamp(self._started, UTC),
-                    "finished_at": _now(),
-                    "report": json.dumps(self.tally.report.as_dict(), ensure_ascii=False),
-                }
-            ]
-        )
-
-    def _touched_row(self, listed: Listed) -> Row:
-        return {**(listed.previous or {}), **self._looked_at(listed)}
-
-    def _loaded_row(self, one: Prepared, points: Sequence[Point]) -> Row:
-        return {
-            **self._looked_at(one.listed),
-            "status": LOADED,
-            "content_hash": one.content_hash,
-            "version_id": one.version_id,
-            "chunks": len(points),
-            "tokens": sum(row["tokens"] for row in one.chunks),
-            "words": sum(count_words(point.lexical_text) for point in points),
-        }
-
-    def _rejected_row(self, listed: Listed, refused: Refused, report: Report) -> Row:
-        report.reject(Rejection(listed.item.uri, refused.stage, str(refused)))
-        # What the store holds of it stays: an older version that is found beats a newer one that cannot be read.
-        previous = listed.previous or {"version_id": "", "chunks": 0, "tokens": 0, "words": 0}
-        return {
-            **{name: previous[name] for name in ("version_id", "chunks", "tokens", "words")},
-            **self._looked_at(listed),
-            "status": REJECTED,
-            "content_hash": refused.content_hash,
-            "stage": refused.stage,
-            "reason": str(refused),
-            "tries": (previous.get("tries") or 0) + 1,
-        }
-
-    def _looked_at(self, listed: Listed) -> Row:
-        item = listed.item
-        return {
-            "document_id": document_id(item.uri),
-            "uri": item.uri,
-            "source": listed.source,
-            "size": item.size,
-            "mtime": item.mtime,
-            "etag": item.version,
-            "recipe": self._recipe.fingerprints.whole,
-            "run_id": self.run_id,
-            "at": _now(),
-        }
+        self._record.write(f"failed: {reason}", self.tally.report)
 
 
 def vectors_of(checkpoints: Checkpoints, recipe: ResolvedRecipe) -> Table:
@@ -280,24 +308,9 @@ def vectors_of(checkpoints: Checkpoints, recipe: ResolvedRecipe) -> Table:
     return checkpoints.vectors(recipe.fingerprints.embed, recipe.model.dimensions, stamp)
 
 
-def estimate_tokens(item: Item) -> int:
-    """A guess from size and name, for cutting work units before anything is read; nothing else depends on it."""
-    size = item.size if item.size is not None else len(item.content or b"")
-    return max(1, size // (_BYTES_PER_TOKEN_OFFICE if _OFFICE.search(item.uri) else _BYTES_PER_TOKEN))
-
-
-def _slices(keys: Iterable[str], tokens: Callable[[str], int]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    total = 0
-    for key in keys:
-        batch.append(key)
-        total += tokens(key)
-        if total >= _EMBED_FLUSH_TOKENS:
-            yield batch
-            batch, total = [], 0
-    if batch:
-        yield batch
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+def open_ledger(checkpoints: Checkpoints, store: VectorStore) -> Ledger:
+    """The ledger of a store's collection, beside those of the others under the same root."""
+    own = ledger_name(store, checkpoints.root)
+    return Ledger(
+        checkpoints.ledger(own), lambda: [checkpoints.ledger(name) for name in checkpoints.ledgers() if name != own]
+    )

@@ -5,24 +5,41 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipeline.checkpoint import LEDGER, KeyIndex, Table
+from pipeline.config import fingerprint
 from pipeline.errors import Terminal
+from pipeline.keys import NO_KEYS, pack
 from pipeline.ports import Source, VectorStore
-from pipeline.types import Item, document_id
+from pipeline.types import Item, Metadata, document_id
 
-LOADED, REJECTED, DELETED = "loaded", "rejected", "deleted"
+LOADED, LOADING, REJECTED, DELETED = "loaded", "loading", "rejected", "deleted"
 
 # Listed items are looked up together: one by one costs more than everything else on a quiet night.
 _BATCH = 512
+# Rows that are read together, of what is no longer listed.
+_GONE_AT_ONCE = 10_000
+
+# What tells whether a document needs a look, and is held in memory; whole rows are read for those that do.
+_CHECKED = (
+    "status", "recipe", "stage", "reason", "size", "mtime", "etag", "content_hash", "metadata_hash", "forced_at",
+)  # fmt: skip
+_LOOKED_AT = ("size", "mtime", "etag", "content_hash")
+# The few values that most rows share are held once.
+_SHARED = frozenset({"status", "recipe", "stage", "reason", "metadata_hash"})
+# The metadata themselves can be long, and only loading and auditing need them.
+_WHOLE = tuple(name for name in LEDGER.names if name != "metadata")
 
 Row = Mapping[str, Any]
 
@@ -31,39 +48,92 @@ Row = Mapping[str, Any]
 class Listed:
     """A listed item beside its newest ledger row, None if there never was one.
 
-    `settled` means that the row already says all there is to say: nothing has to be looked at.
+    `settled` means that the row already says all there is to say: nothing has to be looked at. `known` is a row that
+    tells which bytes a listing like this one stood for: `previous`, or that of another collection of the same root.
+    Both have the columns that decide this, until `Ledger.complete` reads the others.
     """
 
     item: Item
     source: str
     previous: Row | None
     settled: bool
+    known: Row | None
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What is looked at again although nothing says that it changed.
+
+    `rejected`: whatever was rejected. `forced_since`: whatever no backfill has embedded by force since then.
+    """
+
+    rejected: bool = False
+    forced_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Documents that are no longer listed; `moved` of them are listed under another URI, with the same bytes."""
+
+    rows: Sequence[Row]
+    moved: int
 
 
 class Ledger:
-    """The current rows of a ledger table, in memory as Arrow (about 200 bytes a document)."""
+    """The current rows of a ledger table: in memory what decides whether a document needs a look (150 bytes each).
 
-    def __init__(self, table: Table) -> None:
+    `siblings` are the ledgers of other collections under the same root. They are read only if something is listed that
+    this one does not know, so that a new model, in a new collection, need not read a source again.
+    """
+
+    def __init__(self, table: Table, siblings: Callable[[], Iterable[Table]] = tuple) -> None:
         self._table = table
-        self._rows = pa.concat_tables([LEDGER.empty_table(), *(part.cast(LEDGER) for part in table.current())])
-        self._index = KeyIndex()
-        self._index.add(self._rows.column("document_id"), 0)
-        self._seen = np.zeros(self._rows.num_rows, bool)
         self._seen_new: set[str] = set()
+        self._siblings = siblings
+        self._elsewhere: tuple[KeyIndex, pa.Table] | None = None
+        self._read()
 
-    def compare(self, source: Source, recipe: str, overlapping: bool = False) -> Iterator[Listed]:
+    def _read(self) -> None:
+        self._index, self._rows = _load([self._table], _CHECKED)
+        self._seen = np.zeros(self._rows.num_rows, bool)
+
+    def __len__(self) -> int:
+        """How many documents it has rows of, deleted ones included."""
+        return int(self._rows.num_rows)
+
+    def compare(
+        self, source: Source, recipe: str, overlapping: bool = False, renewal: Renewal | None = None
+    ) -> Iterator[Listed]:
         """Everything `source` lists, each with its row. `overlapping` drops what an earlier source listed too."""
+        renewal = renewal or Renewal()
         items = iter(source.list())
         while batch := list(islice(items, _BATCH)):
             ids = [document_id(item.uri) for item in batch]
             positions = self._index.find(ids)[:, 1]
-            known = [int(position) for position in positions if position >= 0]
-            rows = iter(self._rows.take(pa.array(known, pa.int64())).to_pylist())
-            for item, identity, position in zip(batch, ids, positions, strict=True):
-                previous = next(rows) if position >= 0 else None
-                if not self._first_sight(identity, int(position), overlapping):
-                    continue
-                yield Listed(item, source.name, previous, is_settled(item, previous, recipe))
+            rows = _take(self._rows, positions)
+            known = iter(self._known_elsewhere([i for i, at in zip(ids, positions, strict=True) if at < 0]))
+            for item, identity, position, previous in zip(batch, ids, positions, rows, strict=True):
+                elsewhere = next(known) if previous is None else None
+                if self._first_sight(identity, int(position), overlapping):
+                    settled = is_settled(item, previous, recipe, renewal)
+                    yield Listed(item, source.name, previous, settled, previous or elsewhere)
+
+    def complete(self, listed: Sequence[Listed]) -> list[Listed]:
+        """The same, their previous rows with every column but the metadata."""
+        ids = [document_id(one.item.uri) for one in listed if one.previous is not None]
+        rows = {row["document_id"]: row for row in self._table.lookup(ids, _WHOLE).to_pylist()}
+        return [
+            replace(one, previous=row, known=row) if (row := rows.get(document_id(one.item.uri))) is not None else one
+            for one in listed
+        ]
+
+    def _known_elsewhere(self, ids: Sequence[str]) -> Sequence[Row | None]:
+        if not ids:
+            return []
+        if self._elsewhere is None:
+            self._elsewhere = _load(self._siblings(), _LOOKED_AT)
+        index, rows = self._elsewhere
+        return _take(rows, index.find(ids)[:, 1])
 
     def _first_sight(self, identity: str, position: int, overlapping: bool) -> bool:
         if position >= 0:
@@ -76,35 +146,49 @@ class Ledger:
             return first
         return True
 
-    def deleted(self, sources: Sequence[Source], max_fraction: float) -> list[Row]:
-        """The rows of documents that `sources` cover and no longer list; call it once every listing has ended.
+    def gone(self, sources: Sequence[Source], arrived: Mapping[str, int], max_fraction: float) -> Gone:
+        """The documents that `sources` cover and no longer list; call it once every listing has ended.
 
-        Raises Terminal if they are more than `max_fraction` of what a source covers.
+        `arrived` counts the content hashes of documents that are new: one that is gone with the same bytes has moved,
+        and is not lost. Raises Terminal if more than `max_fraction` of what a source covers is lost.
         """
         gone: dict[str, Row] = {}
+        left = Counter(arrived)
+        moved = 0
         for source in sources:
-            covered = 0
-            missing: list[Row] = []
-            for place, row in self._held():
-                if source.covers(row["uri"]):
-                    covered += 1
-                    missing += [] if self._seen[place] else [row]
-            if missing and len(missing) > max_fraction * covered:
+            lost = 0
+            for row in self._unlisted(source, gone):
+                gone[row["document_id"]] = row
+                if left[row["content_hash"]]:
+                    left[row["content_hash"]] -= 1
+                    moved += 1
+                else:
+                    lost += 1
+            covered = sum(source.covers(uri) for _, uri in self._held(np.ones(len(self), bool))) if lost else 0
+            if lost > max_fraction * covered:
                 raise Terminal(
-                    f"{len(missing)} of the {covered} documents of {source.name} are gone, above the limit of "
+                    f"{lost} of the {covered} documents of {source.name} are gone, above the limit of "
                     f"{max_fraction:.0%}: nothing was deleted; if they are meant to be gone, run it again with "
                     "--max-delete-fraction 1"
                 )
-            gone.update((row["document_id"], row) for row in missing)
-        return list(gone.values())
+        return Gone(list(gone.values()), moved)
 
-    def _held(self) -> Iterator[tuple[int, Row]]:
-        place = 0
-        for batch in self._rows.to_batches(max_chunksize=10_000):
-            for row in batch.to_pylist():
-                if row["status"] != DELETED:
-                    yield place, row
-                place += 1
+    def _unlisted(self, source: Source, gone: Container[str]) -> Iterator[Row]:
+        ids = [identity for identity, uri in self._held(~self._seen) if identity not in gone and source.covers(uri)]
+        for first in range(0, len(ids), _GONE_AT_ONCE):
+            yield from self._table.lookup(ids[first : first + _GONE_AT_ONCE], _WHOLE).to_pylist()
+
+    def _held(self, wanted: NDArray[np.bool_]) -> Iterator[tuple[str, str]]:
+        """Document id and URI of what was there when the run began, and is `wanted`, by the number of its row."""
+        wanted = wanted & pc.not_equal(self._rows.column("status"), DELETED).to_numpy()
+        if not wanted.any():
+            return
+        for part in self._table.current(["document_id", "uri"]):
+            ids = part.column(0).to_pylist()
+            positions = self._index.find(ids)[:, 1]
+            for identity, uri, position in zip(ids, part.column(1).to_pylist(), positions, strict=True):
+                if position >= 0 and wanted[position]:
+                    yield identity, uri
 
     def average_length(self) -> float:
         """Mean words a chunk over everything the collection holds now (read back from the table); 1 if it is empty."""
@@ -114,16 +198,85 @@ class Ledger:
             words += pc.sum(part.column("words")).as_py() or 0
         return max(1.0, words / chunks) if chunks else 1.0
 
+    def forget(self) -> None:
+        """Record that the collection holds nothing of any document, so that every one is looked at and loaded again."""
+        nothing = {"recipe": "", "version_id": "", "chunks": 0, "tokens": 0, "words": 0}
+        for part in self._table.current():
+            rows = part.filter(pc.field("status") != DELETED).to_pylist()
+            self._table.append([{**row, **nothing} for row in rows])
+        self._read()
+
+    @property
+    def holds(self) -> bool:
+        """Whether the collection should hold anything."""
+        return any(pc.any(pc.not_equal(part.column(0), "")).as_py() for part in self._table.current(["version_id"]))
+
     def append(self, rows: Iterable[Row]) -> None:
-        """Record new states, as one part."""
-        self._table.append(list(rows))
+        """Record new states, as one part; a row that says nothing of `metadata` leaves them as they were."""
+        rows = [dict(row) for row in rows]
+        silent = [row["document_id"] for row in rows if "metadata" not in row]
+        if silent:
+            found = self._table.lookup(silent, ["document_id", "metadata"]).to_pylist()
+            metadata = {row["document_id"]: row["metadata"] for row in found}
+            rows = [{"metadata": metadata.get(row["document_id"]), **row} for row in rows]
+        self._table.append(rows)
+
+    def settle(self) -> None:
+        """Keep what reading the ledger costs from growing with the number of past runs."""
+        self._table.settle()
 
 
-def is_settled(item: Item, previous: Row | None, recipe: str) -> bool:
-    """Whether nothing has to be read: same recipe, and same bytes as far as size and time, version or hash tell."""
+def _load(tables: Iterable[Table], columns: Sequence[str]) -> tuple[KeyIndex, pa.Table]:
+    """These columns of the current rows of `tables`, and where the row of each document is."""
+    keys = [NO_KEYS]
+    pieces: dict[str, list[pa.Array]] = {name: [] for name in columns}
+    for table in tables:
+        for part in table.current(["document_id", *columns]):
+            keys.append(pack(part.column(0)))
+            for name, chunks in pieces.items():
+                column = part.column(name)
+                chunks += (column.dictionary_encode() if name in _SHARED else column).chunks
+            pa.default_memory_pool().release_unused()  # Arrow keeps what it has freed, and it is more than what stays
+    index = KeyIndex()
+    index.add_packed(np.concatenate(keys), 0)
+    whole = {}
+    for name in columns:  # one after the other: putting a column together takes it twice
+        kind = LEDGER.field(name).type
+        column = pa.chunked_array(pieces.pop(name), pa.dictionary(pa.int32(), kind) if name in _SHARED else kind)
+        whole[name] = (column.unify_dictionaries() if name in _SHARED else column).combine_chunks()
+        del column
+    return index, pa.table(whole)
+
+
+def _take(rows: pa.Table, positions: NDArray[np.int64]) -> list[Row | None]:
+    found = positions[positions >= 0]
+    taken = iter(rows.take(pa.array(found)).to_pylist() if len(found) else [])
+    return [next(taken) if position >= 0 else None for position in positions]
+
+
+def is_settled(item: Item, previous: Row | None, recipe: str, renewal: Renewal) -> bool:
+    """Whether nothing has to be read: same recipe, same bytes as far as the listing tells, same metadata.
+
+    What could not even be read is tried again each time: that costs little, and no listing shows when it would work.
+    """
     if previous is None or previous["status"] == DELETED or previous["recipe"] != recipe:
         return False
-    return same_bytes(item, previous)
+    if previous["status"] == REJECTED and (renewal.rejected or previous["stage"] == "read"):
+        return False
+    if is_forced(previous, renewal):
+        return False
+    return previous["metadata_hash"] == hash_metadata(item.metadata) and same_bytes(item, previous)
+
+
+def may_hold(row: Row) -> bool:
+    """Whether the collection may hold points of a document."""
+    return bool(row["version_id"]) or row["status"] == LOADING
+
+
+def is_forced(previous: Row, renewal: Renewal) -> bool:
+    """Whether the document is to be embedded again, and this backfill has not done so yet."""
+    since, done = renewal.forced_since, previous["forced_at"]
+    return since is not None and (done is None or done < since)
 
 
 def same_bytes(item: Item, previous: Row) -> bool:
@@ -138,6 +291,11 @@ def same_bytes(item: Item, previous: Row) -> bool:
 def hash_bytes(data: bytes) -> str:
     """The content hash: sha256, in hex."""
     return hashlib.sha256(data).hexdigest()
+
+
+def hash_metadata(metadata: Metadata) -> str:
+    """A short name for what a source and the settings say of a document; "" if that is nothing."""
+    return fingerprint(dict(metadata)) if metadata else ""
 
 
 def ledger_name(store: VectorStore, root: str) -> str:

@@ -55,14 +55,15 @@ class VectorStore(Protocol):
 
     url: str
     collection: str
-    #: The longest text (UTF-8 bytes) a payload may carry, None if the database has no such limit.
+    #: The longest text, and the longest metadata as JSON, a payload may carry (UTF-8 bytes); None if there is no limit.
     max_text_bytes: int | None
 
     def open(self, spec: CollectionSpec | None = None) -> CollectionSpec | None:
         """Connect; with a spec, create the collection if there is none, and stamp it.
 
         Returns the stamp found (or just made), None if there is no collection. Raises RecipeMismatch if the stamp's
-        `recipe` is another than the spec's, Transient if the server does not answer, UsageError on a bad URL.
+        `recipe` is another than the spec's, Transient if the server does not answer, UsageError on a bad URL. A
+        negative average length in the stamp is one that was being set when the process died: it is to be set again.
         """
 
     def upsert(self, points: Sequence[Point]) -> None:

@@ -1,11 +1,11 @@
-"""Listed items → chunks in Parquet: read, parse and chunk, each only where its key is not there yet."""
+"""Listed items → documents and chunks: read, parse and chunk, each only where Parquet does not have it yet."""
 
 from __future__ import annotations
 
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,7 +14,7 @@ from pipeline import chunk as chunking
 from pipeline.checkpoint import Checkpoints, Table
 from pipeline.embed.tokenizer import token_hash
 from pipeline.errors import Rejected
-from pipeline.ledger import LOADED, Listed, hash_bytes, same_bytes
+from pipeline.ledger import LOADED, Listed, Renewal, hash_bytes, hash_metadata, is_forced, same_bytes
 from pipeline.parse import parse
 from pipeline.ports import Source, Tokenizer
 from pipeline.recipe import ResolvedRecipe
@@ -28,7 +28,11 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class Prepared:
-    """A document version: its row, and its chunks' rows. `token_ids` holds what was tokenized just now, by row."""
+    """A document version: its row, and its chunks' rows. `token_ids` holds what was tokenized just now, by row.
+
+    With `refused` it is the older version that the collection holds of a document whose newer one cannot be used: it
+    stays, under the recipe and the metadata of today.
+    """
 
     listed: Listed
     document_id: str
@@ -37,6 +41,7 @@ class Prepared:
     document: Row
     chunks: list[Row]
     token_ids: Sequence[Sequence[int]] | None = None
+    refused: Refused | None = None
 
 
 class Refused(Exception):
@@ -50,11 +55,21 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Preparation:
-    """What became of some listed items: in == prepared + untouched + refused."""
+    """What became of some listed items: in == prepared + untouched + refused.
 
-    prepared: list[Prepared]
-    untouched: list[Listed]
-    refused: list[tuple[Listed, Refused]]
+    `documents` and `chunks` are the rows that Parquet does not have yet.
+    """
+
+    prepared: list[Prepared] = field(default_factory=list)
+    untouched: list[Listed] = field(default_factory=list)
+    refused: list[tuple[Listed, Refused]] = field(default_factory=list)
+    documents: list[Row] = field(default_factory=list)
+    chunks: list[Row] = field(default_factory=list)
+
+    @property
+    def text_bytes(self) -> int:
+        """The size of the new chunks' texts, in UTF-8."""
+        return sum(len(row["text"].encode()) for row in self.chunks)
 
 
 class Preparer:
@@ -67,6 +82,7 @@ class Preparer:
         tokenizer: Tokenizer,
         checkpoints: Checkpoints,
         max_document_bytes: int,
+        renewal: Renewal,
     ) -> None:
         self._documents = table_of_documents(checkpoints, recipe)
         self._chunks = table_of_chunks(checkpoints, recipe)
@@ -74,43 +90,64 @@ class Preparer:
         self._recipe = recipe
         self._tokenizer = tokenizer
         self._max_bytes = max_document_bytes
+        self._renewal = renewal
 
     def prepare(self, batch: Sequence[Listed], report: Report) -> Preparation:
-        """Every item's document and chunks, committed to Parquet. Raises Transient if a source does not answer."""
-        result = Preparation([], [], [])
+        """Every item's document and chunks; writes nothing. Raises Transient if a source does not answer."""
+        result = Preparation()
         parsed: dict[str, Row] = {}
-        versions: list[tuple[Listed, str, str]] = []
+        versions: list[tuple[Listed, str, str, Refused | None]] = []
         for listed in batch:
             try:
                 content_hash, data = self._look(listed, report)
-                if _only_touched(listed, content_hash, self._recipe):
+                if self._only_touched(listed, content_hash):
                     result.untouched.append(listed)
                     continue
                 version = version_id(document_id(listed.item.uri), content_hash)
                 if data is not None and self._documents.missing([version]):
                     with report.timed("parse"):
                         parsed[version] = _parse(listed.item, version, content_hash, data)
-                versions.append((listed, version, content_hash))
-            except Refused as refused:
-                result.refused.append((listed, refused))
+                versions.append((listed, version, content_hash, None))
+            except Refused as error:
+                versions.append((listed, self._older(listed), error.content_hash, error))
         with report.timed("checkpoint"):
-            self._documents.append(list(parsed.values()))
-            stored = _by_version(self._documents, [version for _, version, _ in versions if version not in parsed])
-            chunked = _by_version(self._chunks, [version for _, version, _ in versions])
-        for listed, version, content_hash in versions:
+            known = [version for _, version, _, _ in versions if version and version not in parsed]
+            stored = _by_version(self._documents, known)
+            chunked = _by_version(self._chunks, [version for _, version, _, _ in versions if version])
+        for listed, version, content_hash, refused in versions:
+            if not version:
+                assert refused is not None
+                result.refused.append((listed, refused))
+                continue
             document = parsed.get(version) or stored[version][-1]
-            report.warnings += [(listed.item.uri, warning) for warning in document["warnings"]]
-            one = Prepared(listed, document["document_id"], version, content_hash, document, chunked.get(version, []))
+            if refused is None:
+                report.warnings += [(listed.item.uri, warning) for warning in document["warnings"]]
+            one = Prepared(
+                listed, document["document_id"], version, content_hash, document, chunked.get(version, []),
+                refused=refused,
+            )  # fmt: skip
             try:
                 if not one.chunks:
                     with report.timed("chunk"):
                         self._chunk(one)
                 result.prepared.append(one)
             except Rejected as rejected:
-                result.refused.append((listed, Refused("chunk", str(rejected), content_hash)))
-        with report.timed("checkpoint"):
-            self._chunks.append([row for one in result.prepared if one.token_ids is not None for row in one.chunks])
+                result.refused.append((listed, refused or Refused("chunk", str(rejected), content_hash)))
+        result.documents = list(parsed.values())
+        result.chunks = [row for one in result.prepared if one.token_ids is not None for row in one.chunks]
         return result
+
+    def _older(self, listed: Listed) -> str:
+        """The version that the collection holds, if Parquet has its text; otherwise ""."""
+        held = str(listed.previous["version_id"]) if listed.previous is not None else ""
+        return held if held and not self._documents.missing([held]) else ""
+
+    def commit(self, preparation: Preparation, report: Report) -> None:
+        """Put what is new into Parquet."""
+        with report.timed("checkpoint"):
+            self._documents.append(preparation.documents)
+            self._chunks.append(preparation.chunks)
+        report.bytes_written += preparation.text_bytes
 
     def token_ids(self, one: Prepared, number: int) -> Sequence[int]:
         """What the engine gets for chunk `number`: exactly what was counted when it was cut."""
@@ -121,14 +158,27 @@ class Preparer:
 
     def _look(self, listed: Listed, report: Report) -> tuple[str, bytes | None]:
         """The content's hash, and its bytes unless the listing and Parquet together make reading needless."""
-        item, previous = listed.item, listed.previous
-        if previous is not None and previous["content_hash"] and same_bytes(item, previous):
-            known = str(previous["content_hash"])
-            if not self._documents.missing([version_id(document_id(item.uri), known)]):
-                return known, None
+        item, known = listed.item, listed.known
+        if known is not None and known["content_hash"] and same_bytes(item, known):
+            content_hash = str(known["content_hash"])
+            if not self._documents.missing([version_id(document_id(item.uri), content_hash)]):
+                return content_hash, None
         with report.timed("read"):
             data = self._read(listed)
+        report.bytes_read += len(data)
         return hash_bytes(data), data
+
+    def _only_touched(self, listed: Listed, content_hash: str) -> bool:
+        """Whether nothing but the time of its file has changed."""
+        row = listed.previous
+        return (
+            row is not None
+            and row["status"] == LOADED
+            and row["content_hash"] == content_hash
+            and row["recipe"] == self._recipe.fingerprints.whole
+            and row["metadata_hash"] == hash_metadata(listed.item.metadata)
+            and not is_forced(row, self._renewal)
+        )
 
     def _read(self, listed: Listed) -> bytes:
         item = listed.item
@@ -219,20 +269,10 @@ def _parse(item: Item, version: str, content_hash: str, data: bytes) -> Row:
             {"kind": block.kind, "start": block.start, "end": block.end, "level": block.level, "page": block.page}
             for block in parsed.blocks
         ],
-        "metadata": json.dumps({**item.metadata, **parsed.metadata}, ensure_ascii=False, default=str),
+        "metadata": json.dumps(dict(parsed.metadata), ensure_ascii=False, default=str),
         "warnings": list(parsed.warnings),
         "parsed_at": datetime.now(UTC),
     }
-
-
-def _only_touched(listed: Listed, content_hash: str, recipe: ResolvedRecipe) -> bool:
-    previous = listed.previous
-    return (
-        previous is not None
-        and previous["status"] == LOADED
-        and previous["content_hash"] == content_hash
-        and previous["recipe"] == recipe.fingerprints.whole
-    )
 
 
 def _by_version(table: Table, versions: Sequence[str]) -> dict[str, list[Row]]:

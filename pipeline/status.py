@@ -6,9 +6,14 @@ import json
 from collections import Counter
 from typing import Any
 
-from pipeline.checkpoint import RUNS, Checkpoints
+import pyarrow.compute as pc
+
+from pipeline.checkpoint import Checkpoints
+from pipeline.errors import Transient
 from pipeline.ledger import LOADED, REJECTED, ledger_name
+from pipeline.lock import held
 from pipeline.ports import VectorStore
+from pipeline.runs import RUNNING, past_runs
 
 _LAST_RUNS = 5
 
@@ -47,20 +52,49 @@ def describe(checkpoints: Checkpoints, store: VectorStore) -> dict[str, Any]:
     }
 
 
+def rejected(checkpoints: Checkpoints, store: VectorStore) -> list[dict[str, Any]]:
+    """The JSON form of `corpusvec rejected`: what could not be used, in order of URI."""
+    wanted = ["uri", "status", "stage", "reason", "tries", "at", "version_id"]
+    rows = [
+        row
+        for part in checkpoints.ledger(ledger_name(store, checkpoints.root)).current(wanted)
+        for row in part.filter(pc.field("status") == REJECTED).to_pylist()
+    ]
+    return [
+        {
+            "uri": row["uri"],
+            "stage": row["stage"],
+            "reason": row["reason"],
+            "tries": row["tries"],
+            "at": row["at"].isoformat(timespec="seconds"),
+            "older_version_searchable": bool(row["version_id"]),
+        }
+        for row in sorted(rows, key=lambda row: row["uri"])
+    ]
+
+
 def _last_runs(checkpoints: Checkpoints, store: VectorStore) -> list[dict[str, Any]]:
     """This collection's newest runs, newest first."""
-    rows: list[dict[str, Any]] = []
-    for part in checkpoints.runs().current(RUNS.names):
-        rows += [row for row in part.to_pylist() if (row["store"], row["collection"]) == (store.url, store.collection)]
-    rows.sort(key=lambda row: row["started_at"], reverse=True)
     return [
         {
             "run_id": row["run_id"],
-            "status": row["status"],
+            "kind": row["kind"],
+            "status": "interrupted"
+            if row["status"] == RUNNING and (number or not _has_lock(checkpoints, store))
+            else row["status"],
             "sources": row["sources"],
             "started_at": row["started_at"].isoformat(timespec="seconds"),
             "seconds": round((row["finished_at"] - row["started_at"]).total_seconds(), 1),
             "documents": json.loads(row["report"])["documents"],
         }
-        for row in rows[:_LAST_RUNS]
+        for number, row in enumerate(past_runs(checkpoints.runs(), store)[:_LAST_RUNS])
     ]
+
+
+def _has_lock(checkpoints: Checkpoints, store: VectorStore) -> bool:
+    """Whether somebody is at work on the collection: a run that says so and is not has died."""
+    try:
+        with held(checkpoints.root, {ledger_name(store, checkpoints.root): "shared"}, "status"):
+            return False
+    except Transient:
+        return True

@@ -38,6 +38,16 @@ def path_of(uri: str) -> str:
     return os.fsdecode(unquote_to_bytes(uri.removeprefix(_SCHEME)))
 
 
+def as_uri(document: str) -> str:
+    """The URI of a document that a person names: a URI stays as it is, a path becomes one, `PATH#ROW` a row's."""
+    if "://" in document:
+        return document
+    path, mark, row = document, "", ""
+    if "#" in document and not Path(document).exists():
+        path, mark, row = document.rpartition("#")
+    return file_uri(path) + mark + quote(row, "")
+
+
 class Files(Tree):
     """Local files. Symbolic links are followed; one that leads nowhere is listed, and rejected when read."""
 

@@ -1,7 +1,8 @@
 """Rows as documents: what a table's source has in common, and JSON Lines.
 
-A row's content is canonical JSON, `{"metadata": {…}, "text": …, "title": …}`, of media type `ROW`. Whatever is not a
-row with a text keeps its place in the listing, so that the parser rejects it and the report shows it.
+A row's content is canonical JSON, `{"text": …, "title": …}`, of media type `ROW`. Its other columns are metadata,
+so that a change of those alone leaves the content as it is; its version changes with either. Whatever is not a row with
+a text keeps its place in the listing, so that the parser rejects it and the report shows it.
 """
 
 from __future__ import annotations
@@ -10,17 +11,23 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
 
 from connectors.sources.trees import Tree
 from pipeline.errors import Rejected, SourceError, Transient
-from pipeline.types import Item
+from pipeline.parse.builder import Builder
+from pipeline.types import Item, Metadata
 
 ROW = "application/vnd.corpusvec.row+json"
 #: A longer line (bytes) is listed and rejected, not read: somewhere a line break is missing.
 MAX_LINE = 256 * 2**20
+# Deeper than this, what is nested becomes words: no database takes any depth, and the shallowest takes 127 levels.
+_DEEPEST = 32
+# What databases hold exactly.
+_INTEGERS = range(-(2**63), 2**64)
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,7 @@ class Row:
     where: str
     size: int
     content: bytes | None
+    metadata: Metadata = field(default_factory=dict)
 
 
 def make_row(value: Mapping[str, Any], where: str, text: str = "text", title: str = "title") -> Row:
@@ -38,20 +46,20 @@ def make_row(value: Mapping[str, Any], where: str, text: str = "text", title: st
 
     An object in a column `metadata` is spread among the others, unless that would overwrite one. The fragment is the
     `_id` or `id` column (text or an integer), percent-encoded, or `where` ("line 3" gives `line=3`). Numbers that JSON
-    lacks (NaN, infinity) become null, other foreign values words.
+    lacks (NaN, infinity) become null; integers over 64 bits, what is nested too deep and other foreign values words.
+    Of the metadata, empty values are left out.
     """
     rest = {name: column for name, column in value.items() if name not in (text, title)}
     inner = rest.get("metadata")
     if isinstance(inner, Mapping) and not inner.keys() & (rest.keys() - {"metadata"}):
         del rest["metadata"]
         rest.update(inner)
-    row = {"text": value.get(text), "title": value.get(title) or "", "metadata": rest}
-    plain = json.dumps(_plain(row), sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_in_words)
-    content = plain.encode("utf-8", "surrogatepass")
+    content = _canonical(_plain({"text": value.get(text), "title": value.get(title) or ""}))
+    metadata = Builder().build(ROW, metadata=_plain(rest)).metadata  # cleaned as those that a parser finds
     ids = (value.get(name) for name in ("_id", "id"))
     found = next((str(i) for i in ids if isinstance(i, str | int) and not isinstance(i, bool) and i != ""), None)
     fragment = _by_place(where) if found is None else quote(found, "", errors="surrogatepass")
-    return Row(fragment, where, len(content), content)
+    return Row(fragment, where, len(content), content, metadata)
 
 
 def _by_place(where: str) -> str:
@@ -59,17 +67,27 @@ def _by_place(where: str) -> str:
     return where.replace(" ", "=")
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _in_words(value: Any) -> str:
+def _plain(value: Any, levels: int = _DEEPEST) -> Any:
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int):
+        return value if value in _INTEGERS else str(value)
+    if isinstance(value, Mapping) and levels:
+        return {_encodable(str(key)): _plain(inner, levels - 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple) and levels:
+        return [_plain(inner, levels - 1) for inner in value]
     isoformat = getattr(value, "isoformat", None)
     return str(isoformat()) if isoformat else f"<{type(value).__name__}>"
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _canonical(value: Any) -> bytes:
+    return _CANONICAL.encode(value).encode("utf-8", "surrogatepass")
 
 
 def items(uri: str, rows: Callable[[], Iterator[Row]]) -> Iterator[Item]:
@@ -85,9 +103,13 @@ def items(uri: str, rows: Callable[[], Iterator[Row]]) -> Iterator[Item]:
             if first.where != row.where:
                 raise SourceError(f"two rows of {uri} have the id {row.fragment}: {first.where} and {row.where}")
         seen.add(key)
-        # The content's own hash as version: a row that changed is seen without being read again.
-        version = None if row.content is None else hashlib.blake2b(row.content, digest_size=16).hexdigest()
-        yield Item(f"{uri}#{row.fragment}", row.size, version=version, media_type=ROW, content=row.content)
+        yield Item(f"{uri}#{row.fragment}", row.size, None, _version(row), ROW, row.metadata, row.content)
+
+
+def _version(row: Row) -> str | None:
+    if row.content is None:
+        return None
+    return hashlib.blake2b(row.content + _canonical(row.metadata), digest_size=16).hexdigest()
 
 
 def read_row(item: Item) -> bytes:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any, TypeVar
 
 from pipeline.errors import RecipeMismatch, Terminal, UsageError
-from pipeline.types import PAYLOAD_FIELDS, CollectionSpec, Condition, Hit
+from pipeline.types import PAYLOAD_FIELDS, CollectionSpec, Condition, Hit, Point
 
 _T = TypeVar("_T")
 
@@ -43,6 +43,24 @@ def batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
+
+
+def patched(
+    points: Iterable[Point], size: int, fetch: Callable[[Sequence[str]], Iterable[Point]]
+) -> Iterator[list[Point]]:
+    """Those of `points` that exist, as `fetch` finds them but with their new payloads, `size` looked for at a time."""
+    payloads = {point.record_id: point.payload for point in points}
+    for ids in batched(payloads, size):
+        yield [replace(found, payload=payloads[found.record_id]) for found in fetch(ids)]
+
+
+def under_way(spec: CollectionSpec) -> CollectionSpec:
+    """The stamp of a collection whose BM25 vectors are being recomputed for `spec`: its average length is negative.
+
+    Whoever finds it knows that the vectors are of two average lengths, since that is no length a corpus can have, and
+    that the sign's opposite is the one that new vectors should have.
+    """
+    return replace(spec, average_length=-abs(spec.average_length))
 
 
 def to_stamp(spec: CollectionSpec) -> str:

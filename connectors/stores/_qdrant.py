@@ -4,7 +4,7 @@ the functions here take the vendor's module as their first argument.
 A point has a dense vector (cosine), a sparse one (BM25 term weights, to which the engine adds the IDF) and the payload
 as it is, with up to two extra keys that no reader of the store gets to see: what BM25 saw, unless it is the payload's
 text, and the booleans of the metadata as words, since Edge's binding turns a boolean in a filter into a number, which
-then finds none.
+then finds none. A fraction of sixteen digits or more may come back one off in the last of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from connectors.stores._common import check_condition
-from pipeline.errors import UsageError
+from pipeline.errors import Terminal, UsageError
 from pipeline.types import Condition, Point
 
 DENSE = "dense"
@@ -23,12 +23,19 @@ BM25 = "bm25"
 DOCUMENT = "document_id"
 _LEXICAL = "lexical_text"
 _BOOLEANS = "booleans"
+# Qdrant cannot read JSON of 128 levels, though it writes it: one such point would spoil every search that meets it.
+_DEEPEST = 100
 _BOUNDS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 
 
 def to_payload(point: Point) -> dict[str, Any]:
-    """A point's payload as it is stored."""
+    """A point's payload as it is stored. Raises Terminal if its metadata are nested too deep to be read again."""
     payload = dict(point.payload)
+    if _levels(payload["metadata"]) > _DEEPEST:
+        raise Terminal(
+            f"The metadata of {payload['uri']} are nested more than {_DEEPEST} deep, which Qdrant cannot hold: leave "
+            f"that document out, or make its metadata flatter"
+        )
     if point.lexical_text != payload.get("text"):
         payload[_LEXICAL] = point.lexical_text
     booleans = [
@@ -42,6 +49,21 @@ def to_payload(point: Point) -> dict[str, Any]:
     return payload
 
 
+def _levels(value: Any) -> int:
+    """How deep `value` is nested; no deeper than what matters is looked at."""
+    levels, inner = 0, [value]
+    while levels <= _DEEPEST and (
+        inner := [
+            one
+            for outer in inner
+            if isinstance(outer, dict | list)
+            for one in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    ):
+        levels += 1
+    return levels
+
+
 def _boolean(field: str, value: bool) -> str:
     return f"{field}={str(value).lower()}"
 
@@ -51,8 +73,13 @@ def to_point(record_id: object, stored: Mapping[str, Any] | None, vector: object
     payload = dict(stored or {})
     payload.pop(_BOOLEANS, None)
     lexical_text = payload.pop(_LEXICAL, payload.get("text") or "")
-    dense = vector[DENSE] if isinstance(vector, dict) else ()
+    dense = vector.get(DENSE, ()) if isinstance(vector, dict) else ()
     return Point(str(record_id), np.asarray(dense, dtype=np.float32), lexical_text, payload)
+
+
+def to_ids(record_ids: Sequence[str]) -> list[str | int]:
+    """Ids as Qdrant takes them: ours are uuids, but somebody else may have put in points with numbers for ids."""
+    return [int(name) if name.isdigit() else name for name in record_ids]
 
 
 def to_filter(models: Any, number_range: Any, conditions: Sequence[Condition]) -> Any:

@@ -9,12 +9,14 @@ The stamp is a property of the collection. The token of a server comes from the 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,17 @@ from connectors.stores._common import (
     STAMP,
     absent,
     batched,
-    check_condition,
+    patched,
     ranked,
     settle,
     to_hit,
     to_stamp,
 )
+from connectors.stores._milvus import ID, NOT_LOADED, literal, to_error, to_expression
 from pipeline.errors import CorpusvecError, MissingExtra, Terminal, Transient
 from pipeline.types import PAYLOAD_FIELDS, CollectionSpec, Condition, Hit, Point, Vectors
 
-ID, DENSE, BM25, LEXICAL = "record_id", "dense", "bm25", "lexical_text"
+DENSE, BM25, LEXICAL = "dense", "bm25", "lexical_text"
 _PROPERTY = f"{STAMP}.stamp"
 _VARCHAR_BYTES = 65_535
 # A request may have 64 MB, an answer as well: batches are cut by the bytes of their texts and vectors.
@@ -45,11 +48,6 @@ _BATCH = 500
 _PAGE = 200
 _CONNECT_SECONDS = 10.0
 _SECONDS = 60.0
-# Milvus's codes for: not available, out of memory, too many requests, internal, rate limit, lagging clock.
-_BUSY = frozenset({2, 3, 4, 5, 8, 11})
-_BUSY_RPC = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"})
-_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
-
 # How many stores of this process have each Lite file open: the last one to close it stops its server.
 _open_files: Counter[str] = Counter()
 _open_files_lock = threading.Lock()
@@ -78,6 +76,7 @@ class MilvusStore:
         self._file = str(Path(address).expanduser().resolve()) if address.endswith(".db") else None
         self._address = self._file or address
         self._client: Any = None
+        self._lite = False
         self._spec: CollectionSpec | None = None
 
     def open(self, spec: CollectionSpec | None = None) -> CollectionSpec | None:
@@ -87,14 +86,14 @@ class MilvusStore:
         with self._errors():
             if self._client is None:
                 self._client = self._connect()
+            self._lite = self._client.get_server_version(timeout=_SECONDS).startswith("milvus_lite")
             if not self._client.has_collection(self.collection, timeout=_SECONDS):
                 if spec is None:
                     return None
                 self._create(spec)
             properties = self._client.describe_collection(self.collection, timeout=_SECONDS)["properties"]
             found = settle(properties.get(_PROPERTY), spec, self.url, self.collection)
-            if spec is not None:
-                self._index()
+            self._index()
             self._client.load_collection(self.collection, timeout=_SECONDS)
         self._spec = found
         return found
@@ -119,6 +118,14 @@ class MilvusStore:
         if rows:
             self._call("upsert", data=rows)
 
+    def patch(self, points: Sequence[Point]) -> None:
+        """Overwrite the payloads of points that exist.
+
+        Whole points are read and written again: only servers since 2.6.2 can change a part, and do it that way too.
+        """
+        for batch in patched(points, _PAGE, lambda ids: self.fetch(ids, vectors=True)):
+            self.upsert(batch)
+
     def fetch(self, record_ids: Sequence[str], vectors: bool = False) -> list[Point]:
         """The points that exist among these ids."""
         fields = _fields(vectors)
@@ -132,7 +139,7 @@ class MilvusStore:
         """The record ids held of each document."""
         held: dict[str, set[str]] = {}
         for some in batched(document_ids, _PAGE):
-            names = ", ".join(map(_literal, some))
+            names = ", ".join(map(literal, some))
             for row in self._pages([ID, "document_id"], 5_000, f"document_id in [{names}]"):
                 held.setdefault(row["document_id"], set()).add(row[ID])
         return held
@@ -162,8 +169,12 @@ class MilvusStore:
         """Do nothing: Milvus derives the average length from its own statistics, at the time of a search."""
 
     def flush(self) -> None:
-        """Seal what was written. It was durable already: in the log of a server, in Lite's write-ahead log."""
-        self._call("flush")
+        """Put what was written on the disk itself, in Lite; a process that is killed loses nothing in any case.
+
+        A server has it in its log already, and refuses to be asked for more than once in ten seconds.
+        """
+        if self._lite or self._client is None:
+            self._call("flush")
 
     def close(self) -> None:
         """Release the connection; the last store of this process on a Lite file gives the file up as well."""
@@ -181,7 +192,9 @@ class MilvusStore:
             with _open_files_lock:
                 _open_files[self._file] += 1
         try:
-            return self._vendor.MilvusClient(self._address, token=token, timeout=_CONNECT_SECONDS)
+            return self._vendor.MilvusClient(
+                self._address, token=token, timeout=_CONNECT_SECONDS, dedicated=True, grpc_options=_channel()
+            )
         except BaseException:
             if self._file:
                 self._give_up_file()
@@ -198,11 +211,10 @@ class MilvusStore:
 
     def _create(self, spec: CollectionSpec) -> None:
         types = self._vendor.DataType
-        lite = self._client.get_server_version(timeout=_SECONDS).startswith("milvus_lite")
         schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field(ID, types.VARCHAR, is_primary=True, max_length=36)
         schema.add_field(DENSE, types.FLOAT_VECTOR, dim=spec.dimensions)
-        analyzer = {"tokenizer": "standard"} if lite else _analyzer(spec.language)
+        analyzer = {"tokenizer": "standard"} if self._lite else _analyzer(spec.language)
         schema.add_field(
             LEXICAL, types.VARCHAR, max_length=_VARCHAR_BYTES, enable_analyzer=True, analyzer_params=analyzer
         )
@@ -224,7 +236,10 @@ class MilvusStore:
         )
 
     def _index(self) -> None:
-        """Make the indexes that are not there: all of them in a new collection, else those that a killed maker owes."""
+        """Make the indexes that are not there: all of them in a new collection, else those that a killed maker owes.
+
+        Without those of its vectors, a collection cannot be loaded, not even for reading.
+        """
         kinds = {
             DENSE: {"index_type": "AUTOINDEX", "metric_type": "COSINE"},
             BM25: {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "BM25"},
@@ -267,8 +282,16 @@ class MilvusStore:
     def _call(self, verb: str, **arguments: Any) -> Any:
         if self._client is None or self._spec is None:
             raise absent(self.url, self.collection)
+        call = partial(getattr(self._client, verb), collection_name=self.collection, timeout=_SECONDS, **arguments)
         with self._errors():
-            return getattr(self._client, verb)(collection_name=self.collection, timeout=_SECONDS, **arguments)
+            try:
+                return call()
+            except self._vendor.MilvusException as error:
+                if error.code != NOT_LOADED:
+                    raise
+                # A Lite server that was started again has its collections, but none of them in memory.
+                self._client.load_collection(self.collection, timeout=_SECONDS)
+                return call()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -284,41 +307,16 @@ class MilvusStore:
                 ) from error
             raise Terminal(f"'{self.url}' is no address of a Milvus server: correct --store ({error})") from error
         except Exception as error:
-            code = getattr(error, "code", None)
-            code = code() if callable(code) else code
-            if code == 2 and self._client is None:
-                raise Transient(f"No Milvus server answers at {self.url}: start it or correct --store") from error
-            if code in _BUSY or getattr(code, "name", "") in _BUSY_RPC:
-                raise Transient(f"Milvus at {self.url} cannot answer now: {error}") from error
-            raise Terminal(f"Milvus at {self.url} failed on '{self.collection}': {error}") from error
+            raise to_error(error, self.url, self.collection) from error
 
 
-def to_expression(conditions: Sequence[Condition]) -> str:
-    """The conditions in Milvus's language, with the meaning that `_common` gives them."""
-    return " and ".join(map(_test, conditions))
-
-
-def _test(condition: Condition) -> str:
-    name, key = check_condition(condition)
-    value = condition.value
-    if key is not None:
-        path = f"{name}[{_literal(key)}]"
-        if condition.operator in ("=", "!="):
-            equal = f"({path} == {_literal(value)} or json_contains({path}, {_literal(value)}))"
-            return equal if condition.operator == "=" else f"(not exists {path} or not {equal})"
-        return f"{path} {condition.operator} {_literal(value)}"
-    if isinstance(value, bool) or isinstance(value, str) == (name in INTEGERS):
-        # Comparing a field with a value of another type is an error to Milvus: it is never equal to it, so always !=.
-        return f'{ID} {"!=" if condition.operator == "!=" else "=="} ""'
-    if condition.operator == "!=":
-        return f"({name} is null or {name} != {_literal(value)})"
-    return f"{name} {'==' if condition.operator == '=' else condition.operator} {_literal(value)}"
-
-
-def _literal(value: str | float | bool) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value.translate(_ESCAPES)}"' if isinstance(value, str) else repr(value)
+def _channel() -> dict[str, Any]:
+    """How to talk to a server: with a deadline for the calls to which the client gives none, which would wait for ever,
+    and with connections of our own, so that one to a server that was away is tried anew when asked for, instead of
+    after a pause that grows to two minutes."""
+    # gRPC ends these one to two seconds early: it rounds the time at which a process began.
+    late = {"methodConfig": [{"name": [{}], "timeout": f"{_SECONDS + 2:.3f}s"}]}
+    return {"grpc.service_config": json.dumps(late), "grpc.use_local_subchannel_pool": 1}
 
 
 def _analyzer(language: str) -> dict[str, Any]:

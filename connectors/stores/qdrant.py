@@ -6,6 +6,7 @@ of a server comes from the environment variable QDRANT_API_KEY.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,8 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from connectors.stores._common import INDEXED, INTEGERS, STAMP, absent, batched, ranked, settle, to_hit, to_stamp
-from connectors.stores._qdrant import BM25, DENSE, DOCUMENT, of_documents, to_filter, to_payload, to_point
+from connectors.stores._common import (
+    INDEXED,
+    INTEGERS,
+    STAMP,
+    absent,
+    batched,
+    patched,
+    ranked,
+    settle,
+    to_hit,
+    to_stamp,
+    under_way,
+)
+from connectors.stores._qdrant import BM25, DENSE, DOCUMENT, of_documents, to_filter, to_ids, to_payload, to_point
 from connectors.stores.qdrant_edge import bm25_encoders
 from pipeline.errors import CorpusvecError, MissingExtra, Terminal, Transient
 from pipeline.types import CollectionSpec, Condition, Hit, Point, Vectors
@@ -24,6 +37,7 @@ _PAGE = 256
 # Seconds for an answer: an upsert that waits for its index may take long, a server that is not there refuses at once.
 _PATIENCE = 60
 _BUSY = frozenset({408, 429})
+_FORBIDDEN = frozenset({401, 403})
 
 
 class QdrantStore:
@@ -36,6 +50,7 @@ class QdrantStore:
             import qdrant_client
             import qdrant_client.http.exceptions as failures
             from qdrant_client import models
+            from qdrant_client.common.client_exceptions import QdrantException
         except ImportError as error:
             raise MissingExtra("A Qdrant server as the store", "qdrant") from error
         self.url = url
@@ -44,6 +59,7 @@ class QdrantStore:
         self._local = address == ":memory:" or address.startswith("local:")
         self._vendor: Any = qdrant_client
         self._failures: Any = failures
+        self._too_many: Any = QdrantException
         self._models: Any = models
         self._client: Any = None
         self._use(None)
@@ -80,13 +96,26 @@ class QdrantStore:
             ]
             self._call("upsert", points=rows, wait=True)
 
+    def patch(self, points: Sequence[Point]) -> None:
+        """Overwrite the payloads of points that exist, a batch of operations a request."""
+        models = self._models
+        for batch in patched(points, _BATCH, self.fetch):
+            operations = [
+                models.OverwritePayloadOperation(
+                    overwrite_payload=models.SetPayload(payload=to_payload(point), points=[point.record_id])
+                )
+                for point in batch
+            ]
+            if operations:
+                self._call("batch_update_points", update_operations=operations, wait=True)
+
     def fetch(self, record_ids: Sequence[str], vectors: bool = False) -> list[Point]:
         """The points that exist among these ids."""
         names = [DENSE] if vectors else False
         return [
             to_point(record.id, record.payload, record.vector)
             for ids in batched(record_ids, _PAGE)
-            for record in self._call("retrieve", ids=ids, with_payload=True, with_vectors=names)
+            for record in self._call("retrieve", ids=to_ids(ids), with_payload=True, with_vectors=names)
         ]
 
     def ids_of(self, document_ids: Sequence[str]) -> Mapping[str, set[str]]:
@@ -101,7 +130,7 @@ class QdrantStore:
     def delete(self, record_ids: Sequence[str]) -> None:
         """Remove points by id."""
         for batch in batched(record_ids, _PAGE):
-            self._call("delete", points_selector=self._models.PointIdsList(points=batch), wait=True)
+            self._call("delete", points_selector=self._models.PointIdsList(points=to_ids(batch)), wait=True)
 
     def count(self, conditions: Sequence[Condition] = ()) -> int:
         """The exact number of points that meet the conditions."""
@@ -125,11 +154,11 @@ class QdrantStore:
             yield to_point(record.id, record.payload, record.vector)
 
     def set_average_length(self, words: float) -> None:
-        """Recompute the BM25 vectors for this average length; the stamp follows when all are done."""
+        """Recompute the BM25 vectors for this average length; until all are done, the stamp says `under_way`."""
         self._opened()
         assert self._spec is not None
         spec = replace(self._spec, average_length=words)
-        self._use(spec)
+        self._stamp(under_way(spec))
         for batch in batched(self.scroll(), _PAGE):
             changed = [
                 self._models.PointVectors(id=point.record_id, vector=vectors)
@@ -138,7 +167,7 @@ class QdrantStore:
             ]
             if changed:
                 self._call("update_vectors", points=changed, wait=True)
-        self._call("update_collection", metadata={STAMP: to_stamp(spec)})
+        self._stamp(spec)
 
     def flush(self) -> None:
         """Do nothing: every write has waited until the server had it in its write-ahead log and in the index."""
@@ -180,6 +209,10 @@ class QdrantStore:
         for field in INDEXED:
             kind = kinds.INTEGER if field in INTEGERS else kinds.KEYWORD
             self._client.create_payload_index(self.collection, field, kind, wait=True)
+
+    def _stamp(self, spec: CollectionSpec) -> None:
+        self._call("update_collection", metadata={STAMP: to_stamp(spec)})
+        self._use(spec)
 
     def _use(self, spec: CollectionSpec | None) -> None:
         self._spec = spec
@@ -236,17 +269,25 @@ class QdrantStore:
         except CorpusvecError:
             raise
         except self._failures.ResponseHandlingException as error:
-            if isinstance(error.source, ValueError):  # an answer, but none of Qdrant's
-                raise Terminal(f"What answers at {self.url} is no Qdrant server: correct --store") from error
+            if isinstance(error.source, ValueError):
+                raise self._foreign() from error
             raise Transient(
                 f"No Qdrant server answers at {self.url}: start it or correct --store ({error.source})"
             ) from error
         except self._failures.UnexpectedResponse as error:
             status = error.status_code or 0
-            reason = f"Qdrant at {self.url} answered {status} for '{self.collection}': {error.content.decode()[:500]}"
+            text = " ".join(error.content.decode("utf-8", "replace").split())[:500]
+            reason = f"Qdrant at {self.url} answered {status} for '{self.collection}': {text}"
+            if status in _FORBIDDEN:
+                reason = f"{reason}; set the server's key as QDRANT_API_KEY in the environment"
             if status >= 500 or status in _BUSY:
                 raise Transient(reason) from error
             raise Terminal(reason) from error
+        except self._too_many as error:
+            # The client raises this, and no UnexpectedResponse, for a 429 that says how long to wait.
+            raise Transient(f"Qdrant at {self.url} has too many requests for '{self.collection}': {error}") from error
+        except json.JSONDecodeError as error:
+            raise self._foreign() from error
         except Exception as error:
             # Local mode raises ValueError and RuntimeError; the latter for files that another process has locked.
             if "already accessed" in str(error):
@@ -255,3 +296,6 @@ class QdrantStore:
                     f"it, or use a Qdrant server"
                 ) from error
             raise Terminal(f"The collection '{self.collection}' at {self.url} failed: {error}") from error
+
+    def _foreign(self) -> Terminal:
+        return Terminal(f"What answers at {self.url} is no Qdrant server: correct --store")

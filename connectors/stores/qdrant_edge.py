@@ -1,7 +1,8 @@
 """Qdrant Edge: Qdrant's engine in this process, an index in local files, and the default store.
 
 A collection is the folder PATH/COLLECTION: `shard/` is the engine's, `stamp.json` beside it says what it is for. The
-folder is made under another name and renamed, so that one which exists is complete.
+folder is made under another name and renamed, so that one which exists is complete; what killed makers leave under
+such names is swept away by the next one.
 
 Durability: each write goes through the engine's write-ahead log before it returns, so that a killed process loses
 nothing that was acknowledged; `flush` puts it on the disk itself, against a power cut. One process at a time: the
@@ -22,12 +23,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from connectors.stores._common import INDEXED, INTEGERS, absent, batched, ranked, settle, to_hit, to_stamp
-from connectors.stores._qdrant import BM25, DENSE, DOCUMENT, of_documents, to_filter, to_payload, to_point
+from connectors.stores._common import (
+    INDEXED,
+    INTEGERS,
+    absent,
+    batched,
+    patched,
+    ranked,
+    settle,
+    to_hit,
+    to_stamp,
+    under_way,
+)
+from connectors.stores._qdrant import BM25, DENSE, DOCUMENT, of_documents, to_filter, to_ids, to_payload, to_point
 from pipeline.errors import CorpusvecError, Terminal, Transient, UsageError
 from pipeline.types import CollectionSpec, Condition, Hit, Point, Vectors
 
 _BATCH = 500
+# The engine writes by mapping files into memory: on a full disk it does not fail, the process dies of a bus error.
+_ROOM = 128 << 20
 # Bigger than any shard: the only work left to the engine's optimizers is to clear away what was deleted.
 _NEVER_KB = 1 << 40
 
@@ -40,7 +54,7 @@ def bm25_encoders(spec: CollectionSpec) -> tuple[Callable[[str], Any], Callable[
     import qdrant_edge as edge
 
     try:
-        model = edge.Bm25(edge.Bm25Config(language=spec.language, avg_len=spec.average_length))
+        model = edge.Bm25(edge.Bm25Config(language=spec.language, avg_len=abs(spec.average_length)))
     except ValueError as error:
         raise UsageError(
             f"BM25 cannot be set up for the language '{spec.language}' and an average length of "
@@ -62,10 +76,14 @@ class EdgeStore:
         self._edge: Any = qdrant_edge
         self._home = Path(path).expanduser() / collection
         self._shard: Any = None
+        self._opened = False
         self._use(None)
 
     def open(self, spec: CollectionSpec | None = None) -> CollectionSpec | None:
-        """Load the collection, making it first if a spec is given and there is none."""
+        """Read the collection's stamp, making it first if a spec is given and there is none.
+
+        The engine loads it, into a good deal of memory, when it is first used: a night without changes never does.
+        """
         stamp = self._home / "stamp.json"
         with self._errors():
             if spec is not None and not self._home.exists():
@@ -74,8 +92,9 @@ class EdgeStore:
                 return None
             text = stamp.read_text("utf-8") if stamp.exists() else None
             found = settle(text, spec, self.url, self.collection)
-            if self._shard is None:
-                self._shard = self._edge.EdgeShard.load(str(self._home / "shard"))
+            if spec is not None:
+                self._sweep()
+        self._opened = True
         self._use(found)
         return found
 
@@ -89,10 +108,16 @@ class EdgeStore:
             ]
             self._update(edge.UpdateOperation.upsert_points(rows))
 
+    def patch(self, points: Sequence[Point]) -> None:
+        """Overwrite the payloads of points that exist."""
+        for batch in patched(points, _BATCH, self.fetch):
+            for point in batch:
+                self._update(self._edge.UpdateOperation.overwrite_payload([point.record_id], to_payload(point)))
+
     def fetch(self, record_ids: Sequence[str], vectors: bool = False) -> list[Point]:
         """The points that exist among these ids."""
         with self._errors():
-            found = self._open_shard().retrieve(list(record_ids), True, [DENSE] if vectors else False)
+            found = self._open_shard().retrieve(to_ids(record_ids), True, [DENSE] if vectors else False)
         return [to_point(record.id, record.payload, record.vector) for record in found]
 
     def ids_of(self, document_ids: Sequence[str]) -> Mapping[str, set[str]]:
@@ -106,7 +131,7 @@ class EdgeStore:
     def delete(self, record_ids: Sequence[str]) -> None:
         """Remove points by id."""
         for batch in batched(record_ids, _BATCH):
-            self._update(self._edge.UpdateOperation.delete_points(batch))
+            self._update(self._edge.UpdateOperation.delete_points(to_ids(batch)))
 
     def count(self, conditions: Sequence[Condition] = ()) -> int:
         """The exact number of points that meet the conditions."""
@@ -129,11 +154,11 @@ class EdgeStore:
             yield to_point(record.id, record.payload, record.vector)
 
     def set_average_length(self, words: float) -> None:
-        """Recompute the BM25 vectors for this average length; the stamp follows when all are done."""
+        """Recompute the BM25 vectors for this average length; until all are done, the stamp says `under_way`."""
         self._open_shard()
         assert self._spec is not None
         spec = replace(self._spec, average_length=words)
-        self._use(spec)
+        self._stamp(under_way(spec))
         for batch in batched(self.scroll(), _BATCH):
             changed = [
                 self._edge.PointVectors(point.record_id, vectors)
@@ -143,16 +168,20 @@ class EdgeStore:
             self._update(self._edge.UpdateOperation.update_vectors(changed))
         with self._errors():
             self._shard.flush()
-            _write(self._home / "stamp.json", to_stamp(spec))
+        self._stamp(spec)
 
     def flush(self) -> None:
         """Make what was written durable, and give back the room of deleted points once they are a fifth."""
+        shard = self._open_shard()
         with self._errors():
-            self._open_shard().optimize()
-            self._shard.flush()
+            # It may write the whole of the shard anew, beside the old one.
+            if shutil.disk_usage(self._home).free > _ROOM + _size(self._home):
+                shard.optimize()
+            shard.flush()
 
     def close(self) -> None:
         """Release the files."""
+        self._opened = False
         if self._shard is not None:
             shard, self._shard = self._shard, None
             with self._errors():
@@ -161,6 +190,8 @@ class EdgeStore:
     def _create(self, spec: CollectionSpec) -> None:
         edge = self._edge
         bm25_encoders(spec)
+        self._home.parent.mkdir(parents=True, exist_ok=True)
+        self._check_room(self._home.parent)
         draft = self._home.with_name(f".{self.collection}-{uuid.uuid4().hex}")
         shard_path = draft / "shard"
         shard_path.mkdir(parents=True)
@@ -179,12 +210,23 @@ class EdgeStore:
             shard.close()
             _write(draft / "stamp.json", to_stamp(spec))
             draft.rename(self._home)
-        except OSError:
+            _sync(self._home.parent)
+        except Exception:
             if not self._home.exists():
                 raise
-            # Another process made the collection first: theirs is as good.
+            # Another process made the collection first, and may have swept our draft away: theirs is as good.
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove the drafts of makers that were killed: once there is a collection, nobody needs one."""
+        for draft in self._home.parent.glob(f".{self.collection}-{'[0-9a-f]' * 32}"):
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _stamp(self, spec: CollectionSpec) -> None:
+        with self._errors():
+            _write(self._home / "stamp.json", to_stamp(spec))
+        self._use(spec)
 
     def _use(self, spec: CollectionSpec | None) -> None:
         self._spec = spec
@@ -225,12 +267,25 @@ class EdgeStore:
                 return
 
     def _update(self, operation: Any) -> None:
+        shard = self._open_shard()
+        self._check_room(self._home)
         with self._errors():
-            self._open_shard().update(operation)
+            shard.update(operation)
+
+    def _check_room(self, folder: Path) -> None:
+        free = shutil.disk_usage(folder).free
+        if free < _ROOM:
+            raise Terminal(
+                f"The disk of {self.url} is full: it has {free >> 20} MiB left, and an embedded index needs "
+                f"{_ROOM >> 20} to be written safely. Free some, and run it again"
+            )
 
     def _open_shard(self) -> Any:
-        if self._shard is None:
+        if not self._opened:
             raise absent(self.url, self.collection)
+        if self._shard is None:
+            with self._errors():
+                self._shard = self._edge.EdgeShard.load(str(self._home / "shard"))
         return self._shard
 
     @contextmanager
@@ -249,6 +304,11 @@ class EdgeStore:
             raise Terminal(f"The collection '{self.collection}' at {self.url} failed: {error}") from error
 
 
+def _size(folder: Path) -> int:
+    """Bytes on the disk: the engine's files are mostly holes."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
 def _write(path: Path, text: str) -> None:
     """Put `text` into the file at `path`, all or nothing."""
     temporary = path.with_name(f"{path.name}.tmp")
@@ -257,7 +317,12 @@ def _write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Make durable which files the folder at `path` has."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

@@ -57,8 +57,8 @@ class Model:
         return {"model": self.name, "weights": self.identity, "dtype": self.dtype, "dimensions": self.dimensions}
 
     def embedding_key(self, token_hash: str) -> str:
-        """What a vector is stored under: 32 hex digits over the token ids' hash and the fingerprint."""
-        return hashlib.sha256(f"{self.fingerprint}\n{token_hash}".encode()).hexdigest()[:32]
+        """What this model's vector of a text is stored under."""
+        return embedding_key(self.fingerprint, token_hash)
 
     def chunk_limit(self, recipe: Recipe) -> int:
         """The token limit of a chunk. Raises UsageError if the recipe asks for more than the window, or too little."""
@@ -75,6 +75,11 @@ class Model:
         if recipe.overlap_tokens > wanted // 2:
             raise UsageError(f"overlap_tokens is {recipe.overlap_tokens}, above half of chunk_tokens ({wanted})")
         return wanted
+
+
+def embedding_key(fingerprint: str, token_hash: str) -> str:
+    """What a vector is stored under: 32 hex digits over a model's fingerprint and the hash of the token ids."""
+    return hashlib.sha256(f"{fingerprint}\n{token_hash}".encode()).hexdigest()[:32]
 
 
 def load_model(recipe: Recipe) -> Model:

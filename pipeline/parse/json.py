@@ -45,7 +45,7 @@ def lines(data: bytes, uri: str) -> Parsed:
 
 
 def row(data: bytes, uri: str) -> Parsed:
-    """An object with `text` and perhaps `title` and `metadata`: the title becomes a heading, then comes the text.
+    """An object with `text` and perhaps `title`: the title becomes a heading, then comes the text.
 
     Raises Rejected if it is no such object, or has neither text nor title.
     """
@@ -56,12 +56,12 @@ def row(data: bytes, uri: str) -> Parsed:
     if not isinstance(value, dict):
         raise Rejected("the row is not an object with a text")
     builder = Builder()
-    title, text, metadata = value.get("title") or "", value.get("text") or "", value.get("metadata") or {}
+    title, text = value.get("title") or "", value.get("text") or ""
     builder.add("heading", " ".join(str(title).split()), level=1)
     add_plain(builder, text if isinstance(text, str) else _laid_out(text))
     if not builder:
         raise Rejected("the row's text is empty")
-    return builder.build(ROW, str(title), metadata if isinstance(metadata, dict) else {"metadata": metadata})
+    return builder.build(ROW, str(title))
 
 
 def _laid_out(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,17 +61,49 @@ class TestMainJob:
     def test_ingest_prints_the_promised_keys(self, docs: Path, capfd: pytest.CaptureFixture[str]) -> None:
         """The JSON has every key that scripts rely on, and its counts add up; again, it says nothing was embedded."""
         first = run_json(capfd, "ingest", str(docs))
-        assert set(first["documents"]) == {"seen", "new", "changed", "unchanged", "deleted", "rejected"}
+        assert set(first["documents"]) == {"seen", "new", "changed", "moved", "unchanged", "deleted", "rejected"}
         assert {"chunks", "tokens", "embedded", "reused", "points", "rejected", "seconds", "tokens_per_second"} <= set(
             first
         )
-        assert set(first["points"]) == {"upserted", "deleted"}
+        assert set(first["points"]) == {"upserted", "patched", "deleted"}
         d = first["documents"]
-        assert d["seen"] == d["new"] + d["changed"] + d["unchanged"] + d["rejected"] == 3
+        assert d["seen"] == d["new"] + d["changed"] + d["moved"] + d["unchanged"] + d["rejected"] == 3
+        assert first["planned"]["documents"] == d
         (rejected,) = first["rejected"]
         assert set(rejected) == {"uri", "stage", "reason"}
         assert rejected["uri"].endswith("nothing.txt")
         assert "nothing was embedded" in run(capfd, "ingest", str(docs))
+
+    def test_a_plan_comes_first_and_beside(self, docs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        """`plan` prints what will happen and does nothing; `ingest` prints the same beside what did."""
+        plan = run_json(capfd, "plan", str(docs))
+        assert "nothing was done" in run(capfd, "plan", str(docs))
+        assert not (docs.parent / "data").exists()
+        text = run(capfd, "ingest", str(docs))
+        assert re.search(r"planned +done\n", text)
+        assert re.search(r"documents new +2 +2\n", text)
+        done = run_json(capfd, "ingest", str(docs))["planned"]
+        assert set(done) == set(plan) - {"rejected", "warnings"}
+        assert (plan["documents"]["new"], done["documents"]["new"], done["documents"]["unchanged"]) == (2, 0, 2)
+
+    def test_rejected_lists_what_could_not_be_used(self, docs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        """Where, at which stage, why, when and how often it was tried."""
+        assert "nothing is rejected" in run(capfd, "rejected")
+        run(capfd, "ingest", str(docs))
+        (row,) = run_json(capfd, "rejected")
+        assert set(row) == {"uri", "stage", "reason", "tries", "at", "older_version_searchable"}
+        assert re.search(r"nothing\.txt\n +parse, try 1 at 20.*: the file is empty", run(capfd, "rejected"))
+
+    def test_a_backfill_takes_a_range(self, docs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        """Dates and a pattern choose the documents; a date that is none is wrong usage."""
+        report = run_json(capfd, "backfill", str(docs), "--since", "2020-01-01", "--partition", "pump*")
+        assert report["documents"]["new"] == 1
+        with pytest.raises(SystemExit) as stop:
+            main(["backfill", str(docs), "--since", "yesterday"])
+        assert stop.value.code == 2
+        assert "2026-01-31" in told(
+            capfd, "backfill", str(docs), "--since", "2026-01-31", "--until", "2026-01-01", code=2
+        )
 
     def test_search_prints_hits_to_read(self, docs: Path, capfd: pytest.CaptureFixture[str]) -> None:
         """Score, file, section, and a snippet with the matched words marked; in every mode."""
@@ -154,6 +187,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
+            (["ingest"], "name at least one source"),
             (["ingest", "no/such/folder"], "no/such/folder"),
             (["ingest", "no/*.pdf"], "no"),
             (["ingest", "nope:thing"], "nope"),
@@ -211,7 +245,7 @@ class TestMistakes:
 
     def test_argparse_mistakes_exit_with_2(self, capfd: pytest.CaptureFixture[str]) -> None:
         """An unknown command or option is wrong usage."""
-        for arguments in (["frobnicate"], ["search"], ["search", "x", "-k", "0"], ["ingest"]):
+        for arguments in (["frobnicate"], ["search"], ["search", "x", "-k", "0"]):
             with pytest.raises(SystemExit) as stop:
                 main(arguments)
             assert stop.value.code == 2

@@ -114,7 +114,8 @@ def test_a_deployment_run_does_the_job_and_shows_it(prefect: tuple[str, dict[str
     shown = artifacts(api)
     assert shown["ingest-progress"]["data"] == 100
     table = {row["what"]: row["count"] for row in json.loads(shown["ingest-summary"]["data"])}
-    assert (table["seen"], table["new"], table["rejected"], table["points written"]) == (2, 1, 1, 1)
+    seen, new, rejected = (table[f"documents {name}"] for name in ("seen", "new", "rejected"))
+    assert (seen, new, rejected, table["points written"]) == (2, 1, 1, 1)
     (rejected,) = json.loads(shown["ingest-rejected"]["data"])
     assert rejected["uri"].endswith("nothing.txt")
     assert rejected["reason"]
@@ -136,10 +137,17 @@ def test_a_wrong_source_fails_the_run_in_words(prefect: tuple[str, dict[str, str
     assert "/no/such/folder" in newest["state"]["message"]
 
 
-def test_a_missing_parameter_is_refused_before_anything_runs(prefect: tuple[str, dict[str, str], Path]) -> None:
-    """Parameters are validated: without sources, no run starts."""
+def test_a_wrong_parameter_is_refused_before_anything_runs(prefect: tuple[str, dict[str, str], Path]) -> None:
+    """Parameters are validated: with one that is of another kind, no run starts, and the answer names it."""
     before = len(call(f"{prefect[0]}/flow_runs/filter", {}))
-    done = run_deployment(prefect, "collection=x")
+    done = run_deployment(prefect, "sources=5")
     assert done.returncode != 0
     assert "sources" in done.stdout + done.stderr
     assert len(call(f"{prefect[0]}/flow_runs/filter", {})) == before
+
+
+def test_a_run_without_sources_says_where_to_name_them(prefect: tuple[str, dict[str, str], Path]) -> None:
+    """Neither parameter nor configuration names a source: the run fails with the sentence of the command line."""
+    assert run_deployment(prefect, "collection=x").returncode != 0
+    newest = call(f"{prefect[0]}/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 1})[0]
+    assert "name at least one source" in newest["state"]["message"]

@@ -38,7 +38,7 @@ def test_a_listing_is_read_a_bounded_number_of_units_ahead() -> None:
     results.close()
 
 
-def test_only_what_is_transient_is_tried_again() -> None:
+def test_only_what_is_transient_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A time-out gets its tries and then stands; a mistake stands at once."""
     calls: list[str] = []
 
@@ -46,10 +46,11 @@ def test_only_what_is_transient_is_tried_again() -> None:
         calls.append(error.__name__)
         raise error("no")
 
+    monkeypatch.setattr("pipeline.schedule.RETRY_PAUSES", (0.0, 0.0))
     with pytest.raises(Transient):
-        with_retries(fail, Transient, pauses=(0, 0))
+        with_retries(fail, Transient)
     with pytest.raises(Terminal):
-        with_retries(fail, Terminal, pauses=(0, 0))
+        with_retries(fail, Terminal)
     assert calls == ["Transient"] * 3 + ["Terminal"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +55,11 @@ class SourceContract:
     def test_what_the_listing_holds_is_what_reading_gives(self, case: Case) -> None:
         for item in case.source.list():
             assert item.content in (None, case.source.read(item))
+
+    def test_metadata_can_be_written_down(self, case: Case) -> None:
+        for item in case.source.list():
+            text = json.dumps(dict(item.metadata), ensure_ascii=False, allow_nan=False)
+            assert json.loads(text.encode("utf-8")) == item.metadata
 
     def test_it_covers_all_it_lists(self, case: Case) -> None:
         assert all(case.source.covers(item.uri) for item in case.source.list())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import json
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -36,9 +35,9 @@ def parquet(tmp_path: Path) -> Path:
 
 def expected(root: str) -> dict[str, bytes]:
     return {
-        f"{root}/train#a": b'{"metadata":{"id":"a","n":1.5},"text":"One","title":"T"}',
-        f"{root}/train#row=2": b'{"metadata":{"id":null,"n":null},"text":"Two","title":""}',
-        f"{root}/train#c%20d": b'{"metadata":{"id":"c d","n":2.0},"text":null,"title":""}',
+        f"{root}/train#a": b'{"text":"One","title":"T"}',
+        f"{root}/train#row=2": b'{"text":"Two","title":""}',
+        f"{root}/train#c%20d": b'{"text":null,"title":""}',
     }
 
 
@@ -61,14 +60,22 @@ class TestAJsonFileWithColumnsOfOtherNames(SourceContract):
     def case(self, tmp_path: Path) -> Case:
         (tmp_path / "x.jsonl").write_text('{"_id": 1, "body": "One", "head": "H", "text": "other"}\n', encoding="utf-8")
         uri = f"hf://{quote(str(tmp_path / 'x.jsonl'))}/train"
-        row = b'{"metadata":{"_id":1,"text":"other"},"text":"One","title":"H"}'
+        row = b'{"text":"One","title":"H"}'
         return Case(open_source(f"hf:{tmp_path}/x.jsonl?text=body&title=head"), {f"{uri}#1": row}, f"{uri}#2", ())
+
+
+def test_all_columns_but_text_and_title_are_metadata(parquet: Path) -> None:
+    """A row's other columns are the item's metadata, whatever the columns of text and title are called."""
+    found = [item.metadata for item in open_source(f"hf:{parquet}").list()]
+    assert found == [{"id": "a", "n": 1.5}, {}, {"id": "c d", "n": 2.0}]
+    renamed = open_source(f"hf:{parquet}?text=title&title=id")
+    assert next(item.metadata for item in renamed.list()) == {"text": "One", "n": 1.5}
 
 
 def test_values_that_json_lacks_become_words(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["x"], "day": [date(2026, 1, 2)], "raw": [b"\0\1"]}), tmp_path / "x.parquet")
     (item,) = open_source(f"hf:{tmp_path}/x.parquet").list()
-    assert json.loads(item.content or b"")["metadata"] == {"day": "2026-01-02", "raw": "<bytes>"}
+    assert item.metadata == {"day": "2026-01-02", "raw": "<bytes>"}
 
 
 def test_a_column_that_is_not_there_is_refused(parquet: Path) -> None:

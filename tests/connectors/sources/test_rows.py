@@ -25,10 +25,11 @@ LINES = b"""{"_id": "d1", "text": "One", "title": "T", "year": 1999}
 {"text": "no id"}
 """
 CONTENTS = {
-    "d1": b'{"metadata":{"_id":"d1","year":1999},"text":"One","title":"T"}',
-    "7": b'{"metadata":{"id":7},"text":"Two","title":""}',
-    "line=4": b'{"metadata":{},"text":"no id","title":""}',
+    "d1": b'{"text":"One","title":"T"}',
+    "7": b'{"text":"Two","title":""}',
+    "line=4": b'{"text":"no id","title":""}',
 }
+METADATA = [{"_id": "d1", "year": 1999}, {"id": 7}, {}]
 
 
 def write(path: Path, data: bytes) -> str:
@@ -82,11 +83,46 @@ class TestAUrl(SourceContract):
 
 
 def test_a_row_says_what_it_is_and_which_version(tmp_path: Path) -> None:
+    """Two spellings of a row are one version of it; another text is another."""
     (before,) = listed(tmp_path, '{"id": 1, "text": "a", "title": "t"}')
     (same,) = listed(tmp_path, '{"title":"t",   "text":"a","id":1}')
     (after,) = listed(tmp_path, '{"id": 1, "text": "b", "title": "t"}')
     assert before == same and before.media_type == ROW
     assert before.size == after.size and before.version != after.version
+
+
+def test_all_columns_but_text_and_title_are_metadata(tmp_path: Path) -> None:
+    """A row's other columns are the item's metadata, its id among them."""
+    assert [item.metadata for item in listed(tmp_path, LINES)] == METADATA
+
+
+def test_a_change_of_metadata_alone_is_another_version_of_the_same_content(tmp_path: Path) -> None:
+    """Whoever compares contents sees that the text is as it was; whoever compares versions, that something changed."""
+    before, same, after = (
+        listed(tmp_path, f'{{"id": 1, "text": "a", "tags": {tags}}}')[0] for tags in ('["x", "y"]', '["x","y"]', "[]")
+    )
+    assert before == same
+    assert before.content == after.content and before.size == after.size
+    assert before.version != after.version
+    assert (before.metadata, after.metadata) == ({"id": 1, "tags": ["x", "y"]}, {"id": 1})
+
+
+@given(st.lists(st.tuples(st.text(max_size=2), st.dictionaries(st.sampled_from("ab"), st.integers(0, 2))), min_size=2))
+def test_versions_tell_apart_what_contents_and_metadata_do(rows_: list[tuple[str, dict[str, int]]]) -> None:
+    """Two rows have one version exactly if they have one content and one metadata."""
+    made = [make_row({"text": text, **rest}, "line 1") for text, rest in rows_]
+    versions = [item.version for row in made for item in rows.items("x", lambda row=row: iter([row]))]  # type: ignore[misc]
+    for one, first in zip(made, versions, strict=True):
+        for other, second in zip(made, versions, strict=True):
+            assert (first == second) == ((one.content, one.metadata) == (other.content, other.metadata))
+
+
+def test_metadata_are_cleaned_and_empty_ones_left_out(tmp_path: Path) -> None:
+    """What shows nothing is no metadata; control characters and white space around a value are none of it."""
+    (item,) = listed(
+        tmp_path, '{"id": 1, "text": "a", "x": null, "y": " \\u0007z\\n", "e": "", "l": [], "o": {}, "f": 0}'
+    )
+    assert item.metadata == {"id": 1, "y": "z", "f": 0}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +132,7 @@ def test_a_row_says_what_it_is_and_which_version(tmp_path: Path) -> None:
 def test_what_is_no_row_is_kept_as_it_is(tmp_path: Path, line: bytes) -> None:
     first, broken, last = listed(tmp_path, '{"id": 1, "text": "a"}', line, '{"id": 2, "text": "b"}')
     assert broken.uri.endswith("#line=2") and broken.media_type == ROW
-    assert (broken.content or b"").strip() == line
+    assert (broken.content or b"").strip() == line and broken.metadata == {}
     assert first.uri.endswith("#1") and last.uri.endswith("#2")
 
 
@@ -106,6 +142,7 @@ def test_what_is_no_row_is_kept_as_it_is(tmp_path: Path, line: bytes) -> None:
 def test_a_row_without_text_is_listed_all_the_same(tmp_path: Path, row: str) -> None:
     (item,) = listed(tmp_path, row)
     assert json.loads(item.content or b"")["text"] == json.loads(row).get("text")
+    assert item.metadata == {"id": 1}
 
 
 @pytest.mark.parametrize("unusable", ["null", "true", '""', "1.5", "[1]", "{}"])
@@ -143,18 +180,36 @@ def test_a_metadata_object_is_spread_unless_it_would_overwrite(tmp_path: Path) -
         '{"id": 1, "text": "a", "metadata": {"lang": "en"}, "year": 2}',
         '{"id": 2, "text": "a", "metadata": {"year": 1}, "year": 2}',
     )
-    assert json.loads(spread.content or b"")["metadata"] == {"id": 1, "lang": "en", "year": 2}
-    assert json.loads(kept.content or b"")["metadata"] == {"id": 2, "metadata": {"year": 1}, "year": 2}
+    assert spread.metadata == {"id": 1, "lang": "en", "year": 2}
+    assert kept.metadata == {"id": 2, "metadata": {"year": 1}, "year": 2}
 
 
 def test_numbers_that_json_lacks_are_null(tmp_path: Path) -> None:
     (item,) = listed(tmp_path, '{"id": 1, "text": "a", "x": NaN, "y": [Infinity, 1e999, 1.5]}')
-    assert json.loads(item.content or b"")["metadata"] == {"id": 1, "x": None, "y": [None, None, 1.5]}
+    assert item.metadata == {"id": 1, "y": [None, None, 1.5]}
+
+
+def test_integers_that_databases_lack_are_words(tmp_path: Path) -> None:
+    """An integer over 64 bits keeps its digits; one below stays a number."""
+    (item,) = listed(tmp_path, f'{{"id": 1, "text": "a", "x": {2**64}, "y": {2**64 - 1}, "z": {-(2**63) - 1}}}')
+    assert item.metadata == {"id": 1, "x": str(2**64), "y": 2**64 - 1, "z": str(-(2**63) - 1)}
+
+
+def test_metadata_have_a_bottom(tmp_path: Path) -> None:
+    """What is nested deeper than any database holds becomes a word, and its row is as good as another."""
+    deep = '{"a":' * 200 + "1" + "}" * 200
+    (item,) = listed(tmp_path, f'{{"id": 1, "text": "a", "x": {deep}}}')
+    value, levels = item.metadata["x"], 0
+    while isinstance(value, dict):
+        value, levels = value["a"], levels + 1
+    assert (value, levels) == ("<dict>", 31)
 
 
 def test_half_a_character_does_no_harm_here(tmp_path: Path) -> None:
-    (item,) = listed(tmp_path, '{"id": "\\ud800", "text": "a\\ud800"}')
+    """Half a character can be in an id and a text, and becomes a whole one in metadata, which nobody reads again."""
+    (item,) = listed(tmp_path, '{"id": "\\ud800", "text": "a\\ud800", "\\udfff": [{"\\ud800": "\\ud83c\\udf89"}]}')
     assert item.uri.endswith("#%ED%A0%80") and json.loads(item.content or b"")["text"] == "a\ud800"
+    assert item.metadata == {"id": "\ufffd", "?": [{"?": "\N{PARTY POPPER}"}]}
 
 
 def test_a_line_that_is_too_long_is_rejected_and_the_rest_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

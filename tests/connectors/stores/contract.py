@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.stores import open_store
-from pipeline.errors import RecipeMismatch, UsageError
+from pipeline.errors import RecipeMismatch, Transient, UsageError
 from pipeline.ports import VectorStore
 from pipeline.types import CollectionSpec, Condition, Point, document_id, record_id
 
@@ -37,12 +37,17 @@ def point(
     """A point of the document at `uri`; `n` tells equal texts apart."""
     document = document_id(uri)
     whole = {
-        "document_id": document, "version_id": "v1", "uri": uri, "source": "file:///", "title": "A title",
+        "document_id": document, "uri": uri, "source": "file:///", "title": "A title",
         "section": "One > Two", "page": None, "page_to": None, "position": n, "media_type": "text/plain",
         "text": text, "metadata": {}, **payload,
     }  # fmt: skip
     found = unit(1.0) if vector is None else vector
     return Point(record_id(document, text, n), found, text if lexical is None else lexical, whole)
+
+
+def patched(one: Point, **payload: Any) -> Point:
+    """`one` with other payload fields, and nothing else that a patch may look at."""
+    return Point(one.record_id, np.empty(0, np.float32), "", {**one.payload, **payload})
 
 
 def ids(points: Iterable[Any]) -> list[str]:
@@ -85,6 +90,10 @@ class VectorStoreContract:
     takes_average_length: ClassVar[bool] = True
     #: Whether true and 1 are told apart in metadata.
     tells_booleans: ClassVar[bool] = True
+    #: Whether each call of the vendor's is a request over the network.
+    remote: ClassVar[bool] = True
+    #: How many points are many: more than one batch of any kind.
+    many: ClassVar[int] = 1_203
     #: How many random filters to try.
     filters: ClassVar[int] = 150
 
@@ -233,6 +242,106 @@ class VectorStoreContract:
         assert ids(again.scroll()) == [two.record_id]
         again.close()
 
+    # Patching
+
+    def test_patch_replaces_payloads(self, store: VectorStore) -> None:
+        """A patch replaces payloads whole, so that old metadata are gone; the point is found by vector and words as
+        before, those of its headings too, and other points are as they were."""
+        one = point("a zebra", vector=unit(1.0, 2.0), lexical="Stripes\na zebra", metadata={"old": 1, "both": "x"})
+        other = point("a lion", n=1, metadata={"old": 1})
+        store.upsert([one, other, *(point("filler", n=n) for n in range(2, 8))])
+        before = [store.search_dense(one.vector, 1), store.search_bm25("zebra", 5), store.search_bm25("stripes", 5)]
+        changed = patched(one, title=None, page=7, text="A zebra", metadata={"new": [1, {"a": None}], "both": "y"})
+        store.patch([patched(one, page=1), changed])
+        again = self.reopen(store)
+        found = {point.record_id: point for point in again.fetch(ids([one, other]), vectors=True)}
+        assert found[one.record_id].payload == changed.payload
+        assert found[one.record_id].lexical_text == one.lexical_text
+        np.testing.assert_allclose(found[one.record_id].vector, one.vector, atol=1e-5)
+        assert found[other.record_id].payload == other.payload
+        after = [again.search_dense(one.vector, 1), again.search_bm25("zebra", 5), again.search_bm25("stripes", 5)]
+        for old, new in zip(before, after, strict=True):
+            assert ids(new) == ids(old) == [one.record_id]
+            assert new[0].score == pytest.approx(old[0].score)
+            assert (new[0].text, new[0].metadata) == ("A zebra", changed.payload["metadata"])
+        assert again.count([Condition("metadata.old", "=", 1)]) == 1
+        assert again.count([Condition("metadata.both", "=", "y"), Condition("metadata.new", "=", 1)]) == 1
+        again.close()
+
+    def test_words_survive_a_patch_of_the_text(self, store: VectorStore) -> None:
+        """What BM25 saw stays what it was, also where it was the payload's text and that is patched."""
+        one = point("a zebra")
+        store.upsert([one, point("filler", n=1), point("more", n=2)])
+        store.patch([patched(one, text="A lion")])
+        store.set_average_length(30.0)
+        assert store.fetch([one.record_id])[0].lexical_text == "a zebra"
+        assert [hit.text for hit in store.search_bm25("zebra", 5)] == ["A lion"]
+        assert store.search_bm25("lion", 5) == []
+
+    def test_patch_makes_nothing(self, store: VectorStore) -> None:
+        """An id that does not exist stays absent, alone or among others, and nothing at all may be patched."""
+        one, absent = point("here"), point("gone", n=1)
+        store.upsert([one, absent])
+        store.delete([absent.record_id])
+        store.patch([])
+        store.patch([absent])
+        store.patch([absent, patched(one, page=5), point("never")])
+        assert [point.payload["page"] for point in store.scroll()] == [5]
+        assert store.count() == 1
+
+    def test_booleans_are_found_after_a_patch(self, store: VectorStore) -> None:
+        """A filter on a boolean holds for what the metadata are now: another one, one that is new, none any more."""
+        before = [{"flag": True}, {"flag": False}, {}, {"flag": True}]
+        after = [{"flag": False}, {}, {"flag": True}]
+        points = [point("t", n=n, metadata=metadata) for n, metadata in enumerate(before)]
+        store.upsert(points)
+        store.patch([patched(one, metadata=metadata) for one, metadata in zip(points, after, strict=False)])
+        expected = {"true": points[2:], "false": points[:1]}
+        for value, of in expected.items():
+            condition = Condition("metadata.flag", "=", value == "true")
+            assert sorted(ids(store.search_dense(unit(1.0), 9, [condition]))) == sorted(ids(of))
+            assert store.count([condition]) == len(of)
+        assert all(set(one.payload["metadata"]) <= {"flag"} for one in store.scroll())
+
+    def test_many_patches(self, store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Many points are patched in one go, each with its own payload, in few requests, and as well twice."""
+        requests: list[str] = []
+        if self.remote:
+            call = store._call  # type: ignore[attr-defined]
+            monkeypatch.setattr(store, "_call", lambda verb, **rest: requests.append(verb) or call(verb, **rest))
+        points = [point("text", n=n, metadata={"n": n}) for n in range(self.many)]
+        store.upsert(points)
+        changed = [patched(one, page=one.payload["position"], metadata={"m": 1}) for one in points]
+        for _ in range(2):
+            requests.clear()
+            store.patch(changed)
+            assert len(requests) <= self.many / 50
+            assert {one.record_id: one.payload for one in store.scroll()} == {
+                one.record_id: one.payload for one in changed
+            }
+
+    def test_patch_is_upsert_of_the_payload(self, store: VectorStore) -> None:
+        """Whatever metadata a point had and gets, a patch leaves the payload that writing the point anew would."""
+        numbers = st.floats(-1e9, 1e9).map(lambda x: round(x, 3))  # Qdrant's JSON is a bit off in the 17th digit
+        json_values = st.recursive(
+            st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | numbers | st.text(max_size=9),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+            max_leaves=6,
+        )
+        metadata = st.dictionaries(st.text(max_size=3), json_values, max_size=3)
+
+        @settings(max_examples=self.filters // 5, deadline=None, database=None)
+        @given(metadata, metadata)
+        def check(first: dict[str, Any], second: dict[str, Any]) -> None:
+            one, two = point("one", metadata=first), point("two", metadata=second)
+            store.upsert([one, two])
+            store.patch([patched(one, metadata=second)])
+            found = {point.record_id: point.payload["metadata"] for point in store.fetch(ids([one, two]))}
+            assert found == {one.record_id: second, two.record_id: second}
+            assert list(found[one.record_id]) == list(found[two.record_id])
+
+        check()
+
     def test_ids_of(self, store: VectorStore) -> None:
         """The ids of documents are those that the store holds; a document without points is absent."""
         points = [point(f"t{n}", uri=f"file:///{n % 3}.txt", n=n) for n in range(30)]
@@ -244,8 +353,8 @@ class VectorStoreContract:
         assert store.ids_of(asked) == {name: expected[name] for name in asked[:2]}
 
     def test_scroll(self, store: VectorStore) -> None:
-        """A scroll gives each of more than a thousand points once, and again after reopening."""
-        points = [point("text", n=n) for n in range(1_203)]
+        """A scroll gives each of many points once, and again after reopening."""
+        points = [point("text", n=n) for n in range(self.many)]
         store.upsert(points)
         store.flush()
         again = self.reopen(store)
@@ -353,6 +462,37 @@ class VectorStoreContract:
         scores = {hit.record_id: hit.score for hit in again.search_bm25("fox", 5)}
         assert scores[moved.record_id] == pytest.approx(scores[texts[0].record_id])
         assert again.fetch([texts[0].record_id])[0].payload == texts[0].payload
+        again.close()
+
+    def test_average_length_cut_short(self, store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A change of the average length that broke off can be told from the stamp, whatever the corpus's mean is by
+        now, until one has come to its end; then all vectors are of that one, those written in between as well."""
+        if not self.takes_average_length:
+            return
+        points = [point("fox " + "pad " * 9, n=n) for n in range(self.many)]
+        store.upsert([*points, *(point("cat", n=n) for n in range(2_000, 2_010))])
+        scroll = store.scroll
+
+        def broken() -> Iterator[Point]:
+            for number, one in enumerate(scroll()):
+                if number == self.many - 20:
+                    raise Transient("the server went away in the middle")
+                yield one
+
+        monkeypatch.setattr(store, "scroll", broken)
+        with pytest.raises(Transient):
+            store.set_average_length(1_000.0)
+        monkeypatch.setattr(store, "scroll", scroll)
+        again = self.reopen(store)
+        found = again.open(SPEC)
+        assert found is not None
+        assert all(abs(mean / found.average_length - 1) > 1 for mean in (1.0, 20.0, 999.0, 1_000.0))
+        again.upsert([point("fox " + "pad " * 9, n=3_000)])
+        assert len({round(hit.score, 5) for hit in again.search_bm25("fox", 5_000)}) == 2
+        again.set_average_length(20.0)
+        again = self.reopen(again)
+        assert again.open(SPEC) == SPEC
+        assert len({round(hit.score, 5) for hit in again.search_bm25("fox", 5_000)}) == 1
         again.close()
 
     # Filters

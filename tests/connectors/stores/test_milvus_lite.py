@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from pymilvus import MilvusClient
 
 from connectors.stores import open_store
 from connectors.stores.milvus import to_expression
@@ -64,13 +65,20 @@ class TestMilvusLite(VectorStoreContract):
             store.upsert([point("ok"), point("é" * 40_000, n=1)])
         store.close()
 
-    def test_many_bytes(self, url: str) -> None:
+    def test_many_bytes(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """A batch beyond the size of one request is sent in several."""
         store = open_store(url, "docs")
         store.open(SPEC)
-        points = [point("pad " * 14_000, n=n) for n in range(320)]
+        monkeypatch.setattr("connectors.stores.milvus._BATCH_BYTES", 1 << 20)
+        points = [point("pad" * 18_000, n=n) for n in range(30)]
+        requests: list[int] = []
+        upsert = MilvusClient.upsert
+        monkeypatch.setattr(
+            MilvusClient, "upsert", lambda *args, **rest: requests.append(len(rest["data"])) or upsert(*args, **rest)
+        )
         store.upsert(points)
-        assert store.count() == 320
+        assert sum(requests) == store.count() == 30
+        assert max(requests) * 2 * 54_000 < 1.2 * (1 << 20)
         assert sorted(ids(store.fetch(ids(points)))) == sorted(ids(points))
         store.close()
 
@@ -82,10 +90,45 @@ class TestMilvusLite(VectorStoreContract):
             store.upsert([point("t", vector=np.ones(5, np.float32))])
         store.close()
 
+    def test_killed_before_it_is_indexed(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A collection whose maker was killed before it was indexed is made whole by whoever opens it, if only to
+        read: a server does not load one without its indexes."""
+        maker = open_store(url, "docs")
+
+        def killed() -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(maker, "_index", killed)
+        with pytest.raises(KeyboardInterrupt):
+            maker.open(SPEC)
+        maker.close()
+        store = open_store(url, "docs")
+        assert store.open() == SPEC
+        client = MilvusClient(url.removeprefix("milvus:"))
+        assert {"dense", "bm25", "document_id"} <= set(client.list_indexes("docs"))
+        client.close()
+        store.upsert([point("house")])
+        assert ids(store.search_bm25("house", 3)) == [point("house").record_id]
+        store.close()
+
+    def test_a_server_is_not_asked_to_flush(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Flushing asks nothing of a server: it has every write in its log, and allows one flush in ten seconds."""
+        flushed: list[object] = []
+        monkeypatch.setattr(MilvusClient, "flush", lambda *_, **__: flushed.append(1))
+        lite = open_store(url, "docs")
+        lite.open(SPEC)
+        lite.flush()
+        assert flushed == [1]
+        monkeypatch.setattr(MilvusClient, "get_server_version", lambda *_, **__: "v2.6.4")
+        server = open_store(url, "docs")
+        server.open(SPEC)
+        server.flush()
+        assert flushed == [1]
+        server.close()
+        lite.close()
+
     def test_foreign_collection(self, url: str) -> None:
         """A collection that someone else made is refused and left alone."""
-        from pymilvus import MilvusClient
-
         store = open_store(url, "docs")
         store.open(SPEC)
         client = MilvusClient(url.removeprefix("milvus:"))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
+import random
+import signal
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,37 +14,19 @@ import pytest
 
 from connectors.stores import open_store
 from pipeline.errors import Transient
+from pipeline.ports import VectorStore
+from pipeline.types import Condition
 
-from .contract import SPEC, VectorStoreContract, point, sentence
-
-
-@contextmanager
-def running(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The URL of a server on a free port of this machine, once it takes connections; killed at the end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(folder), "--host", "127.0.0.1"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([*command, "--port", str(port)], **quiet) as process:
-        try:
-            end = time.monotonic() + 60
-            while True:
-                assert process.poll() is None and time.monotonic() < end, "the server did not start"
-                try:
-                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            yield f"milvus:http://127.0.0.1:{port}", process
-        finally:
-            process.kill()
+from .contract import SPEC, VectorStoreContract, ids, point, sentence, unit
+from .script import apply, assert_nothing_is_lost, operations
+from .servers import free_port, milvus
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running(tmp_path_factory.mktemp("milvus")) as (url, _):
-        yield url
+    port = free_port()
+    with milvus(tmp_path_factory.mktemp("milvus"), port):
+        yield f"milvus:http://127.0.0.1:{port}"
 
 
 class TestMilvusServer(VectorStoreContract):
@@ -78,21 +59,75 @@ def test_no_server() -> None:
     store.close()
 
 
-def test_server_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that goes away in between is a transient error; when it is back, nothing acknowledged is lost."""
-    monkeypatch.setattr("connectors.stores.milvus._SECONDS", 3.0)
-    with running(tmp_path) as (url, process):
-        store = open_store(url, "docs")
+VERBS: dict[str, Callable[[VectorStore], object]] = {
+    "open": lambda store: store.open(SPEC),
+    "upsert": lambda store: store.upsert([point("more", n=1)]),
+    "patch": lambda store: store.patch([point("kept")]),
+    "fetch": lambda store: store.fetch([point("kept").record_id]),
+    "ids_of": lambda store: store.ids_of([point("kept").payload["document_id"]]),
+    "delete": lambda store: store.delete([point("gone", n=2).record_id]),
+    "count": lambda store: store.count(),
+    "search_dense": lambda store: store.search_dense(unit(1.0), 3),
+    "search_bm25": lambda store: store.search_bm25("kept", 3),
+    "scroll": lambda store: list(store.scroll()),
+    "flush": lambda store: store.flush(),
+}
+
+
+def test_a_server_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that stops answering ends every verb in bounded time, as something that may pass; and when it has,
+    nothing is lost."""
+    port = free_port()
+    with milvus(tmp_path, port) as process:
+        store = open_store(f"milvus:http://127.0.0.1:{port}", "docs")
         store.open(SPEC)
         store.upsert([point("kept")])
-        process.kill()
-        process.wait()
-        with pytest.raises(Transient) as caught:
-            store.count()
-        sentence(caught.value)
         store.close()
-    with running(tmp_path) as (url, _):
-        store = open_store(url, "docs")
+        monkeypatch.setattr("connectors.stores.milvus._SECONDS", 2.0)
+        store.open(SPEC)
+        monkeypatch.setattr("connectors.stores.milvus._SECONDS", 0.2)
+        process.send_signal(signal.SIGSTOP)
+        for verb in VERBS.values():
+            begin = time.monotonic()
+            with pytest.raises(Transient) as caught:
+                verb(store)
+            assert time.monotonic() - begin < 15
+            sentence(caught.value)
+        store.close()
+        monkeypatch.undo()
+        process.send_signal(signal.SIGCONT)
+        store.open(SPEC)
+        for verb in VERBS.values():
+            verb(store)
+        assert point("kept").record_id in ids(store.scroll())
+        store.close()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_server_that_is_killed(tmp_path: Path, seed: int) -> None:
+    """A server killed at any moment is a transient error; when it is back, the store goes on as it is, and has
+    everything that was acknowledged."""
+    port = free_port()
+    store = open_store(f"milvus:http://127.0.0.1:{port}", "docs")
+    done = 0
+    with milvus(tmp_path, port) as process:
+        store.open(SPEC)
+        timer = threading.Timer(random.Random(seed).uniform(0.1, 2.0), process.kill)
+        timer.start()
+        with pytest.raises(Transient) as caught:
+            for operation in operations(seed):
+                apply(store, operation)
+                done += 1
+        timer.join()
+        sentence(caught.value)
+        for verb in VERBS.values():
+            with pytest.raises(Transient):
+                verb(store)
+    with milvus(tmp_path, port):
+        assert_nothing_is_lost(store, done, seed)
+        for verb in VERBS.values():
+            verb(store)
+        assert store.count([Condition("title", "=", "A title")]) == store.count()
+        store.close()
         assert store.open(SPEC) == SPEC
-        assert store.count() == 1
         store.close()

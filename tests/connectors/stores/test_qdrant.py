@@ -47,6 +47,7 @@ class TestQdrantInMemory(VectorStoreContract):
 
 
 class TestQdrantLocal(VectorStoreContract):
+    many: ClassVar[int] = 300
     filters: ClassVar[int] = 50
 
     @pytest.fixture

@@ -3,41 +3,91 @@
 from __future__ import annotations
 
 import json
+import random
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from connectors.stores import open_store
+from connectors.stores import open_store, qdrant_edge
 from pipeline.errors import Terminal, Transient, UsageError
 
-from .contract import SPEC, VectorStoreContract, ids, point, sentence
+from .contract import SPEC, VectorStoreContract, ids, patched, point, sentence, unit
+from .script import assert_nothing_is_lost
 
-# Writes numbered points for ever, and says after each batch how many the store has acknowledged.
+ROOT = Path(__file__).parents[3]
+
+# Works for ever, and says after each operation that the store has acknowledged it.
 _WRITER = """
 import sys
+from connectors.stores import open_store
+from tests.connectors.stores.contract import SPEC
+from tests.connectors.stores.script import apply, operations
+
+store = open_store(sys.argv[1], "docs")
+store.open(SPEC)
+for operation in operations(int(sys.argv[2])):
+    apply(store, operation)
+    print("done", flush=True)
+"""
+
+# Is killed while it makes a collection, when it comes to call the function that is named.
+_MAKER = """
+import os, pathlib, signal, sys, types
+import qdrant_edge as vendor
+from connectors.stores import open_store, qdrant_edge
+from tests.connectors.stores.contract import SPEC
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[2] == "create":
+    vendor.EdgeShard = types.SimpleNamespace(create=die)
+elif sys.argv[2] == "rename":
+    pathlib.Path.rename = die
+else:
+    setattr(qdrant_edge, sys.argv[2], die)
+open_store(sys.argv[1], "docs").open(SPEC)
+"""
+
+# Is killed in the middle of a change of the average length.
+_TUNER = """
+import os, signal, sys
 from connectors.stores import open_store
 from tests.connectors.stores.contract import SPEC, point
 
 store = open_store(sys.argv[1], "docs")
 store.open(SPEC)
-written = 0
-while True:
-    store.upsert([point("text", n=written + n) for n in range(50)])
-    written += 50
-    if written % 500 == 0:
-        store.delete([point("text", n=n).record_id for n in range(written - 500, written - 250)])
-        store.flush()
-    print(written, flush=True)
+store.upsert([point("fox " + "pad " * 9, n=n) for n in range(900)])
+scroll = store.scroll
+
+def deadly():
+    for number, one in enumerate(scroll()):
+        if number == 700:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield one
+
+store.scroll = deadly
+store.set_average_length(1000.0)
 """
+
+
+def run_to_death(program: str, *arguments: str) -> None:
+    """Run a program that kills itself."""
+    done = subprocess.run([sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 class TestQdrantEdge(VectorStoreContract):
     filters: ClassVar[int] = 300
+    remote: ClassVar[bool] = False
 
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
@@ -66,12 +116,13 @@ class TestQdrantEdge(VectorStoreContract):
         assert (tmp_path / "index" / "docs" / "precious").exists()
 
     def test_one_at_a_time(self, url: str) -> None:
-        """While a collection is open, a second opening is refused as something that may pass, and does no harm."""
+        """While a collection is in use, a second user is refused as something that may pass, and does no harm."""
         store, second = open_store(url, "docs"), open_store(url, "docs")
         store.open(SPEC)
         store.upsert([point("mine")])
+        assert second.open(SPEC) == SPEC, "what it is for can be read by anybody"
         with pytest.raises(Transient) as caught:
-            second.open(SPEC)
+            second.count()
         assert "in use by another process" in sentence(caught.value)
         assert store.count() == 1
         store.close()
@@ -115,25 +166,123 @@ class TestQdrantEdge(VectorStoreContract):
         assert sorted(ids(store.scroll())) == sorted(ids(points[:500]))
         store.close()
 
-    @pytest.mark.parametrize("batches", [1, 12, 25])
-    def test_killed(self, url: str, batches: int) -> None:
-        """A process killed while it writes loses nothing that was acknowledged, and the collection opens as before."""
-        command = [sys.executable, "-c", _WRITER, url]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as process:
+    @pytest.mark.parametrize("seed", range(10))
+    def test_killed(self, url: str, seed: int) -> None:
+        """A process killed at any moment of its work loses nothing that was acknowledged, and the collection opens."""
+        command = [sys.executable, "-c", _WRITER, url, str(seed)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
             assert process.stdout is not None
-            lines = [process.stdout.readline() for _ in range(batches)]
+            done = process.stdout.readline().count("done")
+            time.sleep(random.Random(seed).uniform(0, 0.7))
             process.kill()
-            written = int((process.stdout.read().split() or [lines[-1]])[-1])
+            done += process.stdout.read().count("done")
         store = open_store(url, "docs")
         assert store.open(SPEC) == SPEC
-        deleted = {n for n in range(written // 500 * 500) if n % 500 < 250}
-        # Deletions of the batch after the last acknowledged one may have happened as well.
-        maybe = {n for n in range(written + 50) if n % 500 < 250}
-        alive = {point("text", n=n).record_id for n in range(written) if n not in deleted | maybe}
-        gone = {point("text", n=n).record_id for n in deleted}
-        found = set(ids(store.scroll()))
-        assert alive <= found
-        assert not gone & found
+        assert_nothing_is_lost(store, done, seed)
+        written = store.count()
         store.upsert([point("after")])
-        assert store.count() == len(found) + 1
+        assert store.count() == written + 1
         store.close()
+
+    @pytest.mark.parametrize("step", ["create", "_write", "rename"])
+    def test_killed_while_it_is_made(self, url: str, tmp_path: Path, step: str) -> None:
+        """A collection whose maker was killed is none; the next maker makes it, and sweeps up what the other left."""
+        run_to_death(_MAKER, url, step)
+        precious = tmp_path / "index" / ".docs-backup" / "x"
+        precious.mkdir(parents=True)
+        assert len(list((tmp_path / "index").iterdir())) == 2
+        store = open_store(url, "docs")
+        assert store.open() is None
+        assert store.open(SPEC) == SPEC
+        assert {path.name for path in (tmp_path / "index").iterdir()} == {"docs", ".docs-backup"}
+        assert precious.exists()
+        store.upsert([point("after")])
+        assert store.count() == 1
+        store.close()
+
+    def test_a_draft_swept_by_a_quicker_maker(self, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of two that make a collection at once, the slower finds the other's, its own draft gone or not."""
+        quick, slow = open_store(url, "docs"), open_store(url, "docs")
+        write = qdrant_edge._write
+
+        def overtaken(path: Path, text: str) -> None:
+            monkeypatch.setattr(qdrant_edge, "_write", write)
+            quick.open(SPEC)
+            quick.upsert([point("first")])
+            quick.close()
+            write(path, text)
+
+        monkeypatch.setattr(qdrant_edge, "_write", overtaken)
+        assert slow.open(SPEC) == SPEC
+        assert slow.count() == 1
+        assert [path.name for path in (tmp_path / "index").iterdir()] == ["docs"]
+        slow.close()
+
+    def test_killed_while_it_is_tuned(self, url: str) -> None:
+        """After a kill in the middle of a change of the average length, whoever opens the collection can tell, and
+        doing it again makes all vectors of one length."""
+        run_to_death(_TUNER, url)
+        store = open_store(url, "docs")
+        found = store.open(SPEC)
+        assert found == replace(SPEC, average_length=-1_000.0)
+        assert len({round(hit.score, 5) for hit in store.search_bm25("fox", 1_000)}) == 2
+        store.set_average_length(20.0)
+        assert store.open() == SPEC
+        assert len({round(hit.score, 5) for hit in store.search_bm25("fox", 1_000)}) == 1
+        store.close()
+
+    def test_full_disk(self, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With the disk all but full, nothing is made or written, for that would kill the process; what is there can
+        be read, and the next flush with room to spare gives back that of deleted points."""
+        full = open_store(url, "docs")
+        usage = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 << 20))
+        with pytest.raises(Terminal) as caught:
+            full.open(SPEC)
+        assert "is full: it has 100 MiB left" in sentence(caught.value)
+        assert list(tmp_path.rglob("*docs*")) == []
+        monkeypatch.undo()
+        full.open(SPEC)
+        full.upsert([point("house", n=n) for n in range(2_000)])
+        full.delete(ids(point("house", n=n) for n in range(1_700)))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 << 20))
+        for write in (full.upsert, full.patch):
+            with pytest.raises(Terminal, match="is full"):
+                write([point("house", n=1_999)])
+        full.flush()
+        before = full.search_bm25("house", 1)[0].score
+        assert full.count() == len(full.search_dense(unit(1.0), 500)) == 300
+        monkeypatch.undo()
+        full.flush()
+        assert full.search_bm25("house", 1)[0].score > before
+        full.close()
+
+    def test_too_deep(self, url: str) -> None:
+        """Metadata that the engine could write and never read again are refused, by document, before they do harm."""
+        store = open_store(url, "docs")
+        store.open(SPEC)
+        deep: dict[str, Any] = {}
+        for _ in range(99):
+            deep = {"a": deep}
+        store.upsert([point("fine", metadata=deep)])
+        with pytest.raises(Terminal) as caught:
+            store.patch([patched(point("fine"), metadata={"a": [deep]})])
+        assert "file:///a.txt" in sentence(caught.value)
+        with pytest.raises(Terminal):
+            store.upsert([point("more", metadata={"a": [deep]})])
+        assert [one.payload["metadata"] for one in store.scroll()] == [deep]
+        store.close()
+
+
+def test_points_of_others_can_be_removed(tmp_path: Path) -> None:
+    """A point that somebody else put in, with a number for an id and without vectors, is seen and can be deleted."""
+    import qdrant_edge as edge
+
+    store: Any = open_store(f"edge:{tmp_path}", "c")
+    store.open(SPEC)
+    store._open_shard().update(edge.UpdateOperation.upsert_points([edge.Point(42, {}, {"text": "stray"})]))
+    (stray,) = store.scroll(vectors=True)
+    assert (stray.record_id, stray.vector.shape) == ("42", (0,))
+    store.delete(["42"])
+    assert store.count() == 0
+    store.close()
