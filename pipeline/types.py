@@ -52,7 +52,9 @@ class Block:
     `kind` is one of heading, paragraph, list_item, table, code, log, caption, footnote. `level` is a heading's depth
     (1 is the outermost) or a list item's nesting; 0 elsewhere. `page` counts from 1 and is None where the format has
     no pages. `box` is where it stands on its page as that is shown: left, bottom, right, top in points from the lower
-    left corner; None where a format does not say.
+    left corner; None where a format does not say. `details` (JSON-serialisable) is what else is known of it: of a log's
+    events their `time_from` and `time_to` (ISO 8601, UTC), `levels`, `templates`, `events` (how many), `line_from` and
+    `line_to`; a block that `begins` something is where a chunk best begins.
     """
 
     kind: str
@@ -61,6 +63,22 @@ class Block:
     level: int = 0
     page: int | None = None
     box: tuple[float, float, float, float] | None = None
+    details: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A document inside a document: a file in an archive, an attachment of a message.
+
+    `name` is its place in there, with "/" between folders; unique among its siblings. `refused` is why it could not be
+    taken out ("" if it could): it is then listed and rejected with that reason, and has no `data`.
+    """
+
+    name: str
+    data: bytes = field(repr=False)
+    media_type: str | None = None
+    mtime: float | None = None
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +86,8 @@ class Parsed:
     """What a parser makes of some bytes: text, and the blocks that cover every non-blank character of it, in order.
 
     `title` is "" where the content names none. `metadata` is JSON-serialisable. `warnings` name what could not be
-    read of an otherwise readable document (a broken page, say).
+    read of an otherwise readable document (a broken page, say). `members` are the documents inside; one that has some
+    may have no text of its own. `language` is an ISO 639-1 code, "" if nobody can tell.
     """
 
     text: str
@@ -77,6 +96,8 @@ class Parsed:
     title: str = ""
     metadata: Metadata = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    members: Sequence[Member] = ()
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
