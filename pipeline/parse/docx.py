@@ -5,26 +5,24 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipeline.errors import Rejected
 from pipeline.parse import html
 from pipeline.parse.builder import Builder
-from pipeline.parse.numbering import Numbering, value_of
+from pipeline.parse.numbering import number, value_of
 from pipeline.parse.opc import Package
 from pipeline.parse.wordinfo import described, page_count
-from pipeline.parse.wordtext import HARD_BREAK, SOFT_BREAK, Inline, R, W, inline, is_on
+from pipeline.parse.wordstyle import Styles
+from pipeline.parse.wordtext import ALTERNATIVES, HARD_BREAK, SOFT_BREAK, Inline, R, W, inline, is_on, shows_placeholder
 from pipeline.types import Parsed
 
 _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
-_HEADING = re.compile(r"heading (\d)\Z")
-_CONTENTS = re.compile(r"toc (\d)\Z")
-_LISTED = re.compile(r"list(?: bullet| number)?(?: (\d))?\Z")
 _BREAKS = re.compile(f"([{HARD_BREAK}{SOFT_BREAK}])")
 # What is left of "Page 3 of 7" without its numbers.
 _PAGE_OF = re.compile(r"\W*(?:\w{1,8}\W*)?(?:(?:of|von|de|sur|di|av|van|из)\W*)?")
-_BODY_TEXT = 9  # an outline level that says "no heading"
 _NEW_PAGE = {None, "nextPage", "oddPage", "evenPage"}
+_PARAGRAPH, _TABLE = f"{W}p", f"{W}tbl"
 _UNREAD = {f"{W}{name}" for name in ("del", "moveFrom", "sectPr", "pPr", "tblPr", "tblGrid", "trPr", "tcPr", "sdtPr")}
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _MOST_LINKS = 50
@@ -59,16 +57,6 @@ def parse(data: bytes, uri: str) -> Parsed:
     return builder.build(_MEDIA_TYPE, title or reader.title, metadata)
 
 
-class _Style(NamedTuple):
-    """What a style says of its paragraphs: kind and level, the list they are numbered in and their level there."""
-
-    kind: str = "paragraph"
-    level: int = 0
-    numbers: str | None = None
-    depth: int | None = None
-    new_page: bool = False
-
-
 class _Reader:
     """Walks the body, keeping count of lists and pages."""
 
@@ -76,20 +64,9 @@ class _Reader:
         self.title = ""
         self.links: list[str] = []
         self._package = package
-        self._main = main
         self._builder = builder
         self._relations = package.relations(main)
-        styles = self._part("styles")
-        elements = () if styles is None else styles.iterchildren(f"{W}style")
-        self._elements = {style.get(f"{W}styleId"): style for style in elements}
-        default = (
-            id
-            for id, style in self._elements.items()
-            if style.get(f"{W}default") == "1" and style.get(f"{W}type") == "paragraph"
-        )
-        self._default = next(default, None)
-        self._styles: dict[str | None, _Style] = {}
-        self._numbering = Numbering(self._part("numbering"), self._elements.get)
+        self._styles = Styles(self._part("styles"), self._part("numbering"))
         self._notes: dict[str, dict[str, Any]] = {}
         self._seen: set[tuple[str, str]] = set()
         self._page = 1 if _knows_pages(root, page_count(package)) else None
@@ -109,31 +86,31 @@ class _Reader:
 
     def add(self, container: Any) -> None:
         """Append the blocks of `container`, in order."""
-        for element in container.iterchildren():
-            if element.tag == f"{W}p":
+        for element in container:
+            tag = element.tag
+            if tag == _PARAGRAPH:
                 self._paragraph(element)
-            elif element.tag == f"{W}tbl":
+            elif tag == _TABLE:
                 self._release()
                 self._table(element)
-            elif element.tag == f"{W}altChunk":
+            elif tag == f"{W}altChunk":
                 self._embedded(element.get(f"{R}id"))
-            elif element.tag not in _UNREAD:
+            elif tag == ALTERNATIVES:
+                self.add(element[0] if len(element) else element)
+            elif tag not in _UNREAD and not (tag == f"{W}sdt" and shows_placeholder(element)):
                 self.add(element)
 
     # -- paragraphs ------------------------------------------------------------------------------------------------
 
     def _paragraph(self, paragraph: Any) -> None:
-        kind, level, label, style = self._kind(paragraph)
-        found = inline(paragraph)
-        properties = paragraph.find(f"{W}pPr")
-        if style.new_page or is_on(properties, "pageBreakBefore"):
+        nature = self._styles.nature(paragraph)
+        if nature.new_page:
             self._turn_page(SOFT_BREAK)
-        self._held.append(found)
-        if properties is not None and properties.find(f"{W}rPr/{W}del") is not None:
+        self._held.append(inline(paragraph))
+        if nature.joined:
             return
-        self._release(kind, level, label)
-        section = None if properties is None else properties.find(f"{W}sectPr")
-        if section is not None and value_of(section, "type") in _NEW_PAGE:
+        self._release(nature.kind, nature.level, nature.label)
+        if nature.section is not None and value_of(nature.section, "type") in _NEW_PAGE:
             self._turn_page(SOFT_BREAK)
 
     def _release(self, kind: str = "paragraph", level: int = 0, label: str = "") -> None:
@@ -146,8 +123,8 @@ class _Reader:
                 self.title = self.title or text
             pieces = [(text, pieces[0][1], None)] if pieces else []
             kind = "heading"
-        for number, (piece, page, gap) in enumerate(pieces):
-            piece = f"{label} {piece.lstrip()}" if label and not number else piece
+        for at, (piece, page, gap) in enumerate(pieces):
+            piece = f"{label} {piece.lstrip()}" if label and not at else piece
             self._builder.add(kind, piece, level=level, page=page, gap=gap)
         self._attached(held)
 
@@ -172,45 +149,6 @@ class _Reader:
             self._page += 1
         self._fresh = True
 
-    def _kind(self, paragraph: Any) -> tuple[str, int, str, _Style]:
-        """Kind and level of a paragraph, its number in the list it is in, and its style: its own properties first."""
-        own = paragraph.find(f"{W}pPr")
-        style = self._style(value_of(own, "pStyle") or self._default)
-        numbers = value_of(own, "numPr", "numId") or style.numbers
-        if numbers == "0":
-            numbers = None
-        depth = _number(value_of(own, "numPr", "ilvl"), style.depth or 0)
-        label = self._numbering.label(numbers, depth) if numbers else ""
-        outline = _number(value_of(own, "outlineLvl"), _BODY_TEXT)
-        if outline < _BODY_TEXT:
-            return "heading", outline + 1, label, style
-        if style.kind not in ("paragraph", "list_item"):
-            return style.kind, style.level, label, style
-        if numbers:
-            return "list_item", depth + 1 if depth else max(1, style.level), label, style
-        plain = style.kind == "paragraph" or (style.numbers is not None and not numbers)
-        return ("paragraph", 0, "", style) if plain else ("list_item", style.level, "", style)
-
-    def _style(self, name: str | None) -> _Style:
-        if name not in self._styles:
-            self._styles[name] = self._style_of(name)
-        return self._styles[name]
-
-    def _style_of(self, name: str | None) -> _Style:
-        chain: list[str] = []
-        while name and name in self._elements and name not in chain:
-            chain.append(name)
-            name = value_of(self._elements[name], "basedOn")
-        elements = [self._elements[name] for name in chain]
-        kind, level = next(filter(None, map(_kind_of_style, elements)), ("paragraph", 0))
-        numbers = next(filter(None, (value_of(element, "pPr", "numPr", "numId") for element in elements)), None)
-        depth = next((self._numbering.level_of(numbers, name) for name in chain if numbers), None)
-        if depth is None:
-            depths = (value_of(element, "pPr", "numPr", "ilvl") for element in elements)
-            depth = _number(next(filter(None, depths), None), 0)
-        new_page = next((is_on(e.find(f"{W}pPr"), "pageBreakBefore") for e in elements), False)
-        return _Style(kind, level, numbers if numbers != "0" else None, depth, new_page)
-
     # -- tables ----------------------------------------------------------------------------------------------------
 
     def _table(self, table: Any) -> None:
@@ -228,7 +166,7 @@ class _Reader:
         above: dict[int, str] = {}
         texts: list[list[str]] = []
         for row, here in zip(rows, cells, strict=True):
-            column = _number(value_of(row, "trPr", "gridBefore"), 0)
+            column = number(value_of(row, "trPr", "gridBefore"), 0)
             line = [""] * column
             for cell in here:
                 merged = cell.find(f"{W}tcPr/{W}vMerge")
@@ -236,7 +174,7 @@ class _Reader:
                 if merged is not None and merged.get(f"{W}val") != "restart":
                     text = above.get(column, "")
                 above[column] = text
-                span = min(_MOST_COLUMNS, max(1, _number(value_of(cell, "tcPr", "gridSpan"), 1)))
+                span = min(_MOST_COLUMNS, max(1, number(value_of(cell, "tcPr", "gridSpan"), 1)))
                 line += [text, *[""] * (span - 1)]
                 column += span
             texts.append(line)
@@ -246,7 +184,7 @@ class _Reader:
         self._attached(attached)
 
     def _is_heading(self, paragraph: Any) -> bool:
-        style = self._style(value_of(paragraph, "pPr", "pStyle") or self._default)
+        style = self._styles.style(value_of(paragraph, "pPr", "pStyle"))
         return style.kind == "heading" and bool(inline(paragraph).text.strip())
 
     def _cell(self, cell: Any, attached: list[Inline]) -> str:
@@ -255,7 +193,7 @@ class _Reader:
         for paragraph in _paragraphs(cell):
             found = inline(paragraph)
             attached.append(found)
-            label = self._kind(paragraph)[2]
+            label = self._styles.nature(paragraph).label
             for piece in _BREAKS.split(found.text):
                 if piece in (HARD_BREAK, SOFT_BREAK):
                     self._turn_page(piece)
@@ -364,21 +302,6 @@ def _knows_pages(root: Any, pages: int | None) -> bool:
     return made > 1 and (pages is None or pages <= made)
 
 
-def _kind_of_style(style: Any) -> tuple[str, int] | None:
-    name = (value_of(style, "name") or "").lower()
-    if heading := _HEADING.match(name):
-        return "heading", max(1, int(heading[1]))
-    if name in ("title", "caption"):
-        return name, 1 if name == "title" else 0
-    if contents := _CONTENTS.match(name):
-        return "list_item", max(1, int(contents[1]))
-    outline = _number(value_of(style, "pPr", "outlineLvl"), _BODY_TEXT)
-    if outline < _BODY_TEXT:
-        return "heading", outline + 1
-    listed = _LISTED.match(name)
-    return ("list_item", int(listed[1] or 1)) if listed else None
-
-
 def _inside(element: Any, name: str) -> Iterator[Any]:
     """The rows of a table, or the cells of a row, those in content controls included, nested tables' not."""
     for child in element.iterchildren():
@@ -395,7 +318,3 @@ def _paragraphs(element: Any) -> Iterator[Any]:
             yield child
         elif child.tag not in _UNREAD:
             yield from _paragraphs(child)
-
-
-def _number(text: str | None, otherwise: int) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() else otherwise

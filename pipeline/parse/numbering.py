@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_VALUE = f"{_W}val"
 _PLACE = re.compile(r"%([1-9])")
 _ROMAN = (
     (1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
@@ -46,7 +47,8 @@ class _List:
 
 @dataclass(frozen=True, slots=True)
 class _Instance:
-    """A list of the document: an abstract one, counted on, where it does not start or look otherwise."""
+    """A list of the document: an abstract one, counted on; `starts` and `levels` are where it starts anew, and how it
+    looks."""
 
     abstract: _List
     starts: Mapping[int, int]
@@ -67,33 +69,30 @@ class Numbering:
         abstracts: dict[str, _List] = {}
         links: dict[str, str] = {}
         for element in root.iterchildren(f"{_W}abstractNum"):
-            number = element.get(f"{_W}abstractNumId") or ""
-            abstracts[number] = _List(_levels(element))
+            name = element.get(f"{_W}abstractNumId") or ""
+            abstracts[name] = _List(_levels(element))
             if link := value_of(element, "numStyleLink"):
-                links[number] = link
+                links[name] = link
         instances = {element.get(f"{_W}numId") or "": element for element in root.iterchildren(f"{_W}num")}
-        for number, link in links.items():  # a list may borrow a style's
+        for name, link in links.items():  # a list may borrow a style's
             owner = instances.get(value_of(style(link), "pPr", "numPr", "numId") or "")
-            abstracts[number] = abstracts.get(value_of(owner, "abstractNumId") or "", abstracts[number])
-        for number, element in instances.items():
+            abstracts[name] = abstracts.get(value_of(owner, "abstractNumId") or "", abstracts[name])
+        for name, element in instances.items():
             abstract = abstracts.get(value_of(element, "abstractNumId") or "")
             if abstract is not None:
                 overrides = list(element.iterchildren(f"{_W}lvlOverride"))
                 starts = {
-                    _number(override.get(f"{_W}ilvl")): _number(start)
+                    number(override.get(f"{_W}ilvl")): number(start)
                     for override in overrides
                     if (start := value_of(override, "startOverride"))
                 }
                 levels = {at: level for override in overrides for at, level in _levels(override).items()}
-                self._instances[number] = _Instance(abstract, starts, levels)
-
-    def __contains__(self, instance: object) -> bool:
-        return instance in self._instances
+                self._instances[name] = _Instance(abstract, starts, {**abstract.levels, **levels})
 
     def level_of(self, instance: str, style: str | None) -> int | None:
         """The level that a list has for paragraphs of a style."""
         found = self._instances.get(instance)
-        levels = {} if found is None else {**found.abstract.levels, **found.levels}
+        levels = {} if found is None else found.levels
         return next((at for at, level in levels.items() if style and level.style == style), None)
 
     def label(self, instance: str, at: int) -> str:
@@ -101,7 +100,7 @@ class Numbering:
         found = self._instances.get(instance)
         if found is None:
             return ""
-        levels = {**found.abstract.levels, **found.levels}
+        levels = found.levels
         level = levels.get(at)
         if level is None:
             return ""
@@ -119,37 +118,42 @@ class Numbering:
         if level.format == "none":
             return _PLACE.sub("", level.text).strip()
 
-        def number(place: re.Match[str]) -> str:
+        def written(place: re.Match[str]) -> str:
             other = levels.get(int(place[1]) - 1, level)
             count = counts.setdefault(int(place[1]) - 1, other.start)
             return _written(count, "decimal" if level.legal else other.format)
 
-        return _PLACE.sub(number, level.text).strip()
+        return _PLACE.sub(written, level.text).strip()
 
 
 def value_of(element: Any, *path: str) -> str | None:
     """The value that an element has for the property at `path` below it; None if it has none, or is None."""
-    found = None if element is None else element.find("/".join(f"{_W}{name}" for name in path))
-    return None if found is None else found.get(f"{_W}val")
+    for name in path:
+        if element is None:
+            return None
+        element = next(element.iterchildren(_W + name), None)
+    return None if element is None else element.get(_VALUE)
+
+
+def number(text: str | None, otherwise: int = 0) -> int:
+    """The number that an attribute holds; `otherwise` if it holds none, or one that no document means."""
+    digits = (text or "").removeprefix("-")
+    return int(text or "") if digits.isascii() and digits.isdigit() and len(digits) < 10 else otherwise
 
 
 def _levels(parent: Any) -> dict[int, _Level]:
     levels: dict[int, _Level] = {}
     for element in parent.iterchildren(f"{_W}lvl"):
         restart = value_of(element, "lvlRestart")
-        levels[min(_DEEPEST, _number(element.get(f"{_W}ilvl")))] = _Level(
+        levels[min(_DEEPEST, number(element.get(f"{_W}ilvl")))] = _Level(
             value_of(element, "numFmt") or "decimal",
             value_of(element, "lvlText") or "",
-            _number(value_of(element, "start")),
-            None if restart is None else _number(restart),
+            number(value_of(element, "start")),
+            None if restart is None else number(restart),
             element.find(f"{_W}isLgl") is not None,
             value_of(element, "pStyle"),
         )
     return levels
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.lstrip("-").isdigit() else 0
 
 
 def _written(count: int, form: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,17 +16,21 @@ _WP = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
 _DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}"
 _CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 _VML = "{urn:schemas-microsoft-com:vml}"
-_MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_DRAWN = (f"{_DIAGRAM}relIds", f"{_CHART}chart")
+_SHAPES = (f"{_VML}shape", f"{_VML}rect", f"{_VML}textpath")
+
+#: Several ways to write the same, the best first.
+ALTERNATIVES = "{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent"
 
 #: Where a page ends: as somebody wanted it, and as it was laid out when the file was last saved.
 HARD_BREAK, SOFT_BREAK = "\f", "\v"
 
 _OFF = {"0", "false", "off"}
+_RUN_PROPERTIES, _CONTROL_PROPERTIES = f"{W}rPr", f"{W}sdtPr"
+_BOX = f"{W}txbxContent"
 # Deleted and moved-away text, properties, and the reading aid beside Chinese and Japanese characters.
-_UNREAD = {f"{W}{name}" for name in ("del", "moveFrom", "delText", "rPr", "pPr", "tblPr", "sdtPr", "rt", "rubyPr")}
-_SIGNS = {
-    f"{W}tab": "\t", f"{W}ptab": "\t", f"{W}cr": "\n", f"{W}noBreakHyphen": "-", f"{W}lastRenderedPageBreak": SOFT_BREAK,
-}  # fmt: skip
+_UNREAD = ("del", "moveFrom", "delText", "rPr", "pPr", "tblPr", "sdtPr", "rt", "rubyPr")
+_SIGNS = {"tab": "\t", "ptab": "\t", "cr": "\n", "noBreakHyphen": "-", "lastRenderedPageBreak": SOFT_BREAK}
 _NOTES = {f"{W}footnoteReference": "footnotes", f"{W}endnoteReference": "endnotes", f"{W}commentReference": "comments"}
 _LINK = re.compile(r'HYPERLINK\s+(?:\\[a-z]\s+)*"([^"]+)"')
 _COUNTING = re.compile(r"\s*(?:PAGE|NUMPAGES|SECTIONPAGES)\b")
@@ -69,8 +73,24 @@ def inline(paragraph: Any) -> Inline:
 
 def is_on(element: Any, name: str) -> bool:
     """Whether an element has a property that is not switched off; None has none."""
-    found = None if element is None else element.find(f"{W}{name}")
+    found = None if element is None else next(element.iterchildren(W + name), None)
     return found is not None and found.get(f"{W}val") not in _OFF
+
+
+def shows_placeholder(control: Any) -> bool:
+    """Whether nobody has filled in a content control, so that it shows what to fill in."""
+    properties = control.find(_CONTROL_PROPERTIES)
+    return properties is not None and is_on(properties, "showingPlcHdr")
+
+
+def _outside_boxes(drawing: Any) -> Iterator[Any]:
+    """What is below `drawing` in order, text boxes included, what is in them not."""
+    stack = list(reversed(drawing))
+    while stack:
+        element = stack.pop()
+        yield element
+        if element.tag != _BOX:
+            stack += list(reversed(element))
 
 
 class _Reader:
@@ -79,29 +99,35 @@ class _Reader:
         self._fields: list[str] = []  # the code of each field that is open
 
     def read(self, element: Any) -> None:
-        for child in element.iterchildren():
-            tag = child.tag
-            if tag == f"{W}t" or tag == f"{_MATH}t":
-                self._say(child.text or "")
-            elif tag in _UNREAD:
-                continue
-            elif tag in _SIGNS:
-                self._say(_SIGNS[tag])
-            elif tag in _NOTES:
-                self._found.notes.append((_NOTES[tag], child.get(f"{W}id") or ""))
-            else:
-                _SPECIAL.get(tag, _Reader.read)(self, child)
+        for child in element:
+            _READERS.get(child.tag, _Reader.read)(self, child)
+
+    def _text(self, element: Any) -> None:
+        self._say(element.text or "")
+
+    def _sign(self, sign: Any) -> None:
+        self._say(_SIGNS[sign.tag.removeprefix(W)])
+
+    def _note(self, reference: Any) -> None:
+        self._found.notes.append((_NOTES[reference.tag], reference.get(f"{W}id") or ""))
+
+    def _nothing(self, element: Any) -> None:
+        """Deleted, or no text."""
 
     def _say(self, text: str) -> None:
         # The number of a page, where it is a field, is that of the page on which the file was last open.
-        if any(_COUNTING.match(code) for code in self._fields):
+        if self._fields and any(_COUNTING.match(code) for code in self._fields):
             self._found.counts_pages = True
         else:
             self._found.parts.append(text)
 
     def _run(self, run: Any) -> None:
-        if not is_on(run.find(f"{W}rPr"), "vanish"):
-            self.read(run)
+        for child in run:
+            if child.tag == _RUN_PROPERTIES:
+                if len(child) and is_on(child, "vanish"):
+                    return
+            else:
+                _READERS.get(child.tag, _Reader.read)(self, child)
 
     def _break(self, sign: Any) -> None:
         self._say(HARD_BREAK if sign.get(f"{W}type") == "page" else "\n")
@@ -136,24 +162,22 @@ class _Reader:
         self.read(link)
 
     def _control(self, control: Any) -> None:
-        # A control that nobody has filled in shows what to fill in.
-        if control.find(f"{W}sdtPr/{W}showingPlcHdr") is None:
+        if not shows_placeholder(control):
             self.read(control)
 
     def _box(self, box: Any) -> None:
         self._found.boxes.append(box)
 
     def _drawing(self, drawing: Any) -> None:
-        for properties in drawing.iter(f"{_WP}docPr"):
-            self._describe(properties.get("descr") or properties.get("title"))
-        for part in drawing.iter(f"{_DIAGRAM}relIds", f"{_CHART}chart"):
-            self._found.drawn.append(part.get(f"{R}dm") or part.get(f"{R}id") or "")
-        self._found.boxes += drawing.iter(f"{W}txbxContent")
-
-    def _picture(self, picture: Any) -> None:
-        for shape in picture.iter(f"{_VML}shape", f"{_VML}rect", f"{_VML}textpath"):
-            self._describe(shape.get("alt") or shape.get("string"))
-        self._found.boxes += picture.iter(f"{W}txbxContent")
+        for element in _outside_boxes(drawing):
+            if element.tag == _BOX:
+                self._found.boxes.append(element)
+            elif element.tag == f"{_WP}docPr":
+                self._describe(element.get("descr") or element.get("title"))
+            elif element.tag in _DRAWN:
+                self._found.drawn.append(element.get(f"{R}dm") or element.get(f"{R}id") or "")
+            elif element.tag in _SHAPES:
+                self._describe(element.get("alt") or element.get("string"))
 
     def _describe(self, text: str | None) -> None:
         text = _GENERATED.sub("", text or "").strip()
@@ -173,7 +197,12 @@ class _Reader:
             self.read(part)
 
 
-_SPECIAL: dict[str, Callable[[_Reader, Any], None]] = {
+_READERS: dict[Any, Callable[[_Reader, Any], None]] = {
+    **{f"{W}{name}": _Reader._nothing for name in _UNREAD},
+    **{f"{W}{name}": _Reader._sign for name in _SIGNS},
+    **dict.fromkeys(_NOTES, _Reader._note),
+    f"{W}t": _Reader._text,
+    f"{_MATH}t": _Reader._text,
     f"{W}r": _Reader._run,
     f"{W}br": _Reader._break,
     f"{W}sym": _Reader._symbol,
@@ -182,10 +211,10 @@ _SPECIAL: dict[str, Callable[[_Reader, Any], None]] = {
     f"{W}fldSimple": _Reader._field,
     f"{W}hyperlink": _Reader._hyperlink,
     f"{W}sdt": _Reader._control,
-    f"{W}txbxContent": _Reader._box,
+    _BOX: _Reader._box,
     f"{W}drawing": _Reader._drawing,
-    f"{W}pict": _Reader._picture,
-    f"{W}object": _Reader._picture,
-    f"{_MC}AlternateContent": _Reader._alternatives,
+    f"{W}pict": _Reader._drawing,
+    f"{W}object": _Reader._drawing,
+    ALTERNATIVES: _Reader._alternatives,
     f"{_MATH}f": _Reader._fraction,
 }
