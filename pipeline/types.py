@@ -119,7 +119,8 @@ class Chunk:
     """A stretch of a document small enough for the model: `text == document.text[start:end]`.
 
     `context` is the heading path the model (and BM25) sees before the text, "" if none. `token_ids` is exactly what
-    the engine gets: context, text and special tokens. `section` is the heading path at the chunk's start.
+    the engine gets: context, text and special tokens. `section` is the heading path at the chunk's start. `details` is
+    what `Outline.details` knows of the stretch.
     """
 
     record_id: str
@@ -134,6 +135,7 @@ class Chunk:
     page_to: int | None
     content_hash: str
     token_ids: Sequence[int]
+    details: Metadata = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
