@@ -22,6 +22,7 @@ import numpy as np
 
 from pipeline.checkpoint import Checkpoints, Table, vectors_table
 from pipeline.config import Limits
+from pipeline.documents import Made, Order, Row
 from pipeline.embed import gate
 from pipeline.entries import Entries
 from pipeline.errors import Stopped
@@ -29,11 +30,12 @@ from pipeline.index import Change, Index
 from pipeline.ledger import Ledger, Listed, Renewal, ledger_name, may_hold
 from pipeline.plan import Planner, Selection, Unit, UnitPlan, outcome, was_begun, was_loaded
 from pipeline.ports import Embedder, Source, Tokenizer, VectorStore
-from pipeline.prepare import Prepared, Preparer, Refused, Row
+from pipeline.prepare import Prepared, Preparer, Refused
 from pipeline.recipe import ResolvedRecipe
 from pipeline.report import Report, Tally, estimate_seconds
 from pipeline.runs import COMPLETED, RUNNING, Record, measured
 from pipeline.types import Rejection, Vectors, document_id
+from pipeline.workers import Work
 
 # Parquet gets what the engine finished at least this often, so that a crash repeats little.
 _EMBED_FLUSH_TOKENS = 500_000
@@ -73,6 +75,7 @@ class Ingest:
         store: VectorStore,
         recipe: ResolvedRecipe,
         tokenizer: Tokenizer,
+        work: Work[Order, Made],
         embedder: Callable[[], Embedder],
         checkpoints: Checkpoints,
         limits: Limits,
@@ -90,7 +93,9 @@ class Ingest:
         self._task = task = task or Task()
         self._check = check
         self._speed = 0.0
-        self._preparer = Preparer(sources, recipe, tokenizer, checkpoints, limits.max_document_bytes, task.renewal)
+        self._preparer = Preparer(
+            sources, recipe, tokenizer, work, checkpoints, limits.max_document_bytes, task.renewal, self.stopping
+        )
         self._vectors = vectors_of(checkpoints, recipe)
         self._embedding = threading.Lock()
         self._tried: dict[int, list[Report]] = {}
