@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pipeline.chunk import ChunkRules, chunk_document
 from pipeline.embed.tokenizer import ModelTokenizer, token_hash
 from pipeline.errors import CorpusvecError, Rejected
+from pipeline.members import member_uri
 from pipeline.parse import parse
 from pipeline.ports import Tokenizer
 from pipeline.types import Block, Chunk, Document, Member, Metadata, Parsed, document_id
@@ -167,11 +168,6 @@ def as_document(row: Mapping[str, Any]) -> Document:
         blocks=[_as_block(block) for block in row["blocks"]],
         metadata=json.loads(row["metadata"]),
     )
-
-
-def member_uri(parent: str, name: str) -> str:
-    """What a document inside another is called."""
-    return f"{parent}!/{quote(name)}"
 
 
 def _member_row(parent: str, member: Member) -> Row:

@@ -62,10 +62,12 @@ class Index:
         limit = self._store.max_text_bytes
         if limit is None:
             return None
-        longest = max(len(row["context"].encode()) + 1 + len(row["text"].encode()) for row in one.chunks)
+        longest = max((len(row["context"].encode()) + 1 + len(row["text"].encode()) for row in one.chunks), default=0)
         if longest > limit:
             return f"a chunk has {longest:,} bytes of text, and {self._store.url} holds {limit:,}: lower chunk_tokens"
+        details = max((len((row["details"] or "").encode()) for row in one.chunks), default=0)
         said = len(one.document["metadata"].encode()) + len(json.dumps(dict(one.listed.item.metadata)).encode())
+        said += details
         if said > limit:
             return f"its metadata have {said:,} bytes, and {self._store.url} holds {limit:,}: shorten them"
         return None

@@ -93,15 +93,16 @@ class Ingest:
         self._task = task = task or Task()
         self._check = check
         self._speed = 0.0
-        self._preparer = Preparer(
-            sources, recipe, tokenizer, work, checkpoints, limits.max_document_bytes, task.renewal, self.stopping
-        )
         self._vectors = vectors_of(checkpoints, recipe)
         self._embedding = threading.Lock()
         self._tried: dict[int, list[Report]] = {}
         # Opened before any work, so that a store that is away or made for another recipe is told at once.
         self._index = Index(store, recipe, self._vectors)
-        self._ledger = open_ledger(checkpoints, store)
+        self._ledger = ledger = open_ledger(checkpoints, store)
+        self._preparer = Preparer(
+            sources, recipe, tokenizer, work, checkpoints, limits.max_document_bytes, task.renewal, self.stopping,
+            lambda one, inside: ledger.complete(ledger.open(one, inside, recipe.fingerprints.whole, task.renewal)),
+        )  # fmt: skip
         self._runs = checkpoints.runs()
         self._record = Record(self._runs, self.run_id, store, sources, task.kind, task.parameters)
         self._entries = Entries(self.run_id, recipe.fingerprints, task.renewal.forced_since)

@@ -105,7 +105,7 @@ class Outline:
         (ISO 8601, UTC), `levels`, `templates`, and `events`, how many.
         """
         blocks = self._within(start, end)
-        boxes = [[block.page or 1, *block.box] for block in blocks if block.box is not None]
+        boxes = [[block.page or 1, *(round(edge, 1) for edge in block.box)] for block in blocks if block.box]
         found: dict[str, Any] = {"boxes": boxes if len(boxes) <= MOST_BOXES else _one_a_page(boxes)} if boxes else {}
         details = [block.details for block in blocks if block.details]
         for name, choose in (("time_from", min), ("time_to", max)):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from pipeline import chunk as chunking
@@ -19,13 +18,15 @@ from pipeline.documents import Made, Maker, Order, Row, TokenIds, make
 from pipeline.embed.vllm import likely_device
 from pipeline.errors import Rejected
 from pipeline.ledger import LOADED, Listed, Renewal, hash_bytes, hash_metadata, is_forced, same_bytes
+from pipeline.members import DEEPEST, Inside, depth, member_uri
 from pipeline.ports import Source, Tokenizer
 from pipeline.recipe import ResolvedRecipe
 from pipeline.report import Report
-from pipeline.types import document_id
+from pipeline.types import Item, document_id, version_id
 from pipeline.workers import Inline, Pool, Work, default_workers
 
-_VERSIONS = uuid.UUID("c1a6f4de-90b7-5a2e-b3f1-4d1f6e8a7c20")
+#: Tells the ledger what is inside of a document, and gets the rows that it has of that.
+OpenMembers = Callable[[Listed, Sequence[Inside]], Sequence[Listed]]
 
 
 @dataclass(slots=True)
@@ -57,14 +58,17 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Preparation:
-    """What became of some listed items: in == prepared + untouched + refused.
+    """What became of some listed items, and of what is `inside` of them (how many): each is in one of the four lists.
 
+    What is `settled` has a ledger row that says all there is to say; of what is `untouched`, only the time has changed.
     `documents` and `chunks` are the rows that Parquet does not have yet.
     """
 
     prepared: list[Prepared] = field(default_factory=list)
     untouched: list[Listed] = field(default_factory=list)
     refused: list[tuple[Listed, Refused]] = field(default_factory=list)
+    settled: list[Listed] = field(default_factory=list)
+    inside: int = 0
     documents: list[Row] = field(default_factory=list)
     chunks: list[Row] = field(default_factory=list)
 
@@ -105,6 +109,7 @@ class Preparer:
         max_document_bytes: int,
         renewal: Renewal,
         stopping: threading.Event,
+        open_members: OpenMembers,
     ) -> None:
         self._documents = table_of_documents(checkpoints, recipe)
         self._chunks = table_of_chunks(checkpoints, recipe)
@@ -115,13 +120,20 @@ class Preparer:
         self._max_bytes = max_document_bytes
         self._renewal = renewal
         self._stopping = stopping
+        self._open_members = open_members
 
     def prepare(self, batch: Sequence[Listed], report: Report) -> Preparation:
         """Every item's document and chunks; writes nothing. Raises Transient if a source does not answer, or Stopped.
 
-        Documents are made side by side, the first while later ones are read; the order of `batch` is kept.
+        Documents are made side by side, the first while later ones are read; the order of `batch` is kept, and what is
+        inside of one comes after it.
         """
         result, clock = Preparation(), _Clock()
+        self._prepare(batch, result, report, clock)
+        clock.tell(report)
+        return result
+
+    def _prepare(self, batch: Sequence[Listed], result: Preparation, report: Report, clock: _Clock) -> None:
         tasks = [_Task(listed) for listed in batch]
         for task in tasks:
             self._begin(task, report, clock)
@@ -137,12 +149,66 @@ class Preparer:
                 task.document = task.made.document
             elif task.version:
                 task.document = stored[task.version][-1]
-                if not task.chunks:
+                if task.refused is None and not self._is_whole(task.document):
+                    self._take_apart(task, report, clock)
+                elif not task.chunks and task.document["text"]:
                     self._submit(task, clock, document=task.document)
         for task in tasks:
             self._finish(task, result, report, clock)
-        clock.tell(report)
-        return result
+            # One after the other, so that the bytes of what is inside of one are held at a time.
+            inside = self._inside(task)
+            result.inside += len(inside)
+            result.settled += [listed for listed in inside if listed.settled]
+            if inside:
+                self._prepare([listed for listed in inside if not listed.settled], result, report, clock)
+
+    def _inside(self, task: _Task) -> Sequence[Listed]:
+        """What is inside of a document; asked of every one that was looked at, since there may have been something."""
+        if task.document is None or task.untouched:
+            return []
+        item = task.listed.item
+        too_deep = f"it lies inside of {DEEPEST} others, deeper than documents do" if depth(item.uri) >= DEEPEST else ""
+        content = {member_uri(item.uri, one.name): one.data for one in task.made.members} if task.made else {}
+        task.made = None
+        return self._open_members(
+            task.listed,
+            [
+                Inside(
+                    Item(
+                        row["uri"], row["size"], row["mtime"], None, row["media_type"], item.metadata,
+                        content.get(row["uri"]),
+                    ),
+                    row["content_hash"],
+                    row["refused"] or too_deep,
+                )
+                for row in task.document["members"] or ()
+            ],
+        )  # fmt: skip
+
+    def _is_whole(self, document: Row) -> bool:
+        """Whether Parquet has everything that is inside of a document, so that its bytes are not needed again."""
+        inside = [row for row in document["members"] or () if not row["refused"]]
+        versions = [version_id(document_id(row["uri"]), row["content_hash"]) for row in inside]
+        if not versions:
+            return True
+        if self._documents.missing(versions):
+            return False
+        found = self._documents.lookup(versions, ["version_id", "members"]).to_pylist()
+        return all(map(self._is_whole, found))
+
+    def _take_apart(self, task: _Task, report: Report, clock: _Clock) -> None:
+        """Make a document again whose text Parquet has, for what is inside of it."""
+        try:
+            with report.timed("read"):
+                data = self._read(task.listed)
+        except Refused as refused:
+            self._refuse(task, refused)
+            return
+        report.bytes_read += len(data)
+        self._submit(task, clock, data=data)
+        self._await_parsing(task, clock)
+        if task.made is not None:
+            task.document = task.made.document
 
     def commit(self, preparation: Preparation, report: Report) -> None:
         """Put what is new into Parquet."""
@@ -154,8 +220,7 @@ class Preparer:
     def token_ids(self, one: Prepared, number: int) -> Sequence[int]:
         """What the engine gets for chunk `number`: exactly what was counted when it was cut."""
         if one.token_ids is not None:
-            ids: list[int] = one.token_ids[number].tolist()
-            return ids
+            return list(one.token_ids[number].tolist())
         row = one.chunks[number]
         return self._tokenizer.encode(chunking.engine_text(self._recipe.rules.prompt, row["context"], row["text"])).ids
 
@@ -163,6 +228,8 @@ class Preparer:
         """Find out which version it is, and have it parsed if Parquet does not have that."""
         item = task.listed.item
         try:
+            if task.listed.fault:
+                raise Refused("parse", task.listed.fault, task.listed.content_hash or "")
             task.content_hash, data = self._look(task.listed, report)
         except Refused as refused:
             self._refuse(task, refused)
@@ -211,6 +278,8 @@ class Preparer:
         if refused is None:
             report.warnings += [(listed.item.uri, warning) for warning in document["warnings"]]
         made = clock.result_of(task.making, "chunk") if task.making is not None else task.made
+        if listed.parent is not None:  # its bytes have served their purpose
+            listed = replace(listed, item=replace(listed.item, content=None))
         one = Prepared(
             listed, document["document_id"], task.version, task.content_hash, document, task.chunks, refused=refused
         )
@@ -225,6 +294,13 @@ class Preparer:
     def _look(self, listed: Listed, report: Report) -> tuple[str, bytes | None]:
         """The content's hash, and its bytes unless the listing and Parquet together make reading needless."""
         item, known = listed.item, listed.known
+        if listed.content_hash is not None:  # inside of a document that was taken apart
+            if not self._documents.missing([version_id(document_id(item.uri), listed.content_hash)]):
+                return listed.content_hash, item.content
+            if item.content is None:
+                reason = "what it is inside of cannot be taken apart now, and it was not kept"
+                raise Refused("read", reason, listed.content_hash)
+            return listed.content_hash, item.content
         if known is not None and known["content_hash"] and same_bytes(item, known):
             content_hash = str(known["content_hash"])
             if not self._documents.missing([version_id(document_id(item.uri), content_hash)]):
@@ -244,6 +320,7 @@ class Preparer:
             and row["recipe"] == self._recipe.fingerprints.whole
             and row["metadata_hash"] == hash_metadata(listed.item.metadata)
             and not is_forced(row, self._renewal)
+            and not listed.retry
         )
 
     def _read(self, listed: Listed) -> bytes:
@@ -253,10 +330,9 @@ class Preparer:
         if item.content is not None:
             return item.content
         try:
-            data = self._sources[listed.source].read(item, self._max_bytes)
+            return self._sources[listed.source].read(item, self._max_bytes)
         except Rejected as rejected:
             raise Refused("read", str(rejected)) from rejected
-        return data
 
 
 class _Clock:
@@ -295,7 +371,7 @@ class _Clock:
 
 
 def open_workers(settings: Settings, recipe: ResolvedRecipe, tokenizer: Tokenizer) -> Work[Order, Made]:
-    """What a preparer hands documents to: processes of their own, unless the settings want none."""
+    """What makes documents: processes of their own, unless the settings want none."""
     limits = settings.limits
     count = limits.parse_workers
     if count is None:
@@ -315,11 +391,6 @@ def table_of_chunks(checkpoints: Checkpoints, recipe: ResolvedRecipe) -> Table:
     """The chunks that this recipe makes and reuses."""
     stamp = {"stage": "chunk", "fingerprint": recipe.fingerprints.chunk, **recipe.description}
     return checkpoints.chunks(recipe.fingerprints.chunk, stamp)
-
-
-def version_id(document: str, content_hash: str) -> str:
-    """The identity of one version of a document (uuid5)."""
-    return str(uuid.uuid5(_VERSIONS, f"{document}\n{content_hash}"))
 
 
 def _by_version(table: Table, versions: Sequence[str]) -> dict[str, list[Row]]:

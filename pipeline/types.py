@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 # Namespaces of our deterministic ids (uuid5): fixed for ever, since every id in every index derives from them.
 _DOCUMENTS = uuid.UUID("8f4c1c52-4f5e-5d0a-9c7e-0d6a4b1f2e31")
+_VERSIONS = uuid.UUID("c1a6f4de-90b7-5a2e-b3f1-4d1f6e8a7c20")
 _RECORDS = uuid.UUID("2b7d9f06-6a83-5c14-8e2f-7f0c93d1a5b8")
 
 Metadata = Mapping[str, Any]
@@ -21,6 +22,11 @@ Vectors = NDArray[np.float32]
 def document_id(uri: str) -> str:
     """The identity of the document at `uri`: a uuid5, the same on every machine and every night."""
     return str(uuid.uuid5(_DOCUMENTS, uri))
+
+
+def version_id(document: str, content_hash: str) -> str:
+    """The identity of one version of a document, by the hash of its bytes (uuid5)."""
+    return str(uuid.uuid5(_VERSIONS, f"{document}\n{content_hash}"))
 
 
 def record_id(document: str, content_hash: str, occurrence: int) -> str:
