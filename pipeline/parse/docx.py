@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.errors import Rejected
 from pipeline.parse import html
 from pipeline.parse.builder import Builder
+from pipeline.parse.drawing import said_by
 from pipeline.parse.numbering import number, value_of
-from pipeline.parse.opc import Package
-from pipeline.parse.wordinfo import described, page_count
+from pipeline.parse.opc import Package, described, page_count
 from pipeline.parse.wordstyle import Styles
 from pipeline.parse.wordtext import ALTERNATIVES, HARD_BREAK, SOFT_BREAK, Inline, R, W, inline, is_on, shows_placeholder
 from pipeline.types import Parsed
@@ -24,7 +23,6 @@ _PAGE_OF = re.compile(r"\W*(?:\w{1,8}\W*)?(?:(?:of|von|de|sur|di|av|van|из)\W*
 _NEW_PAGE = {None, "nextPage", "oddPage", "evenPage"}
 _PARAGRAPH, _TABLE = f"{W}p", f"{W}tbl"
 _UNREAD = {f"{W}{name}" for name in ("del", "moveFrom", "sectPr", "pPr", "tblPr", "tblGrid", "trPr", "tcPr", "sdtPr")}
-_DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _MOST_LINKS = 50
 _MOST_COLUMNS = 200
 _FULLEST_PAGE = 6000  # characters
@@ -38,13 +36,9 @@ def parse(data: bytes, uri: str) -> Parsed:
     as the file knows them, None where it does not. Properties become title and metadata, those that somebody added
     under `custom`. Raises Rejected if the package is damaged.
     """
-    try:
-        package = Package(data)
-    except zipfile.BadZipFile as error:
-        raise Rejected("the Word document is damaged: its parts do not fit together") from error
-    main = package.related("officeDocument") or "word/document.xml"
-    root = package.xml(main)
-    body = None if root is None else root.find(f"{W}body")
+    package = Package(data, "Word document")
+    main, root = package.main("word/document.xml")
+    body = root.find(f"{W}body")
     if body is None:
         raise Rejected("the Word document is damaged: its text cannot be found")
     builder = Builder()
@@ -52,8 +46,8 @@ def parse(data: bytes, uri: str) -> Parsed:
     reader.run(body)
     title, metadata = described(package)
     metadata["links"] = list(dict.fromkeys(reader.links))[:_MOST_LINKS]
-    for name in package.damaged:
-        builder.warn(f"the part {name} is damaged; what could be read of it was")
+    for warning in package.warnings():
+        builder.warn(warning)
     return builder.build(_MEDIA_TYPE, title or reader.title, metadata)
 
 
@@ -241,10 +235,8 @@ class _Reader:
         """What a diagram or chart says."""
         relation = self._relations.get(id)
         root = None if relation is None else self._package.xml(relation.target)
-        for paragraph in () if root is None else root.iter(f"{_DRAWING}p"):
-            self._builder.add(
-                "caption", "".join(text.text or "" for text in paragraph.iter(f"{_DRAWING}t")), page=self._page
-            )
+        for text in () if root is None else said_by(root):
+            self._builder.add("caption", text, page=self._page)
 
     def _embedded(self, id: str | None) -> None:
         """A document of another kind within this one."""

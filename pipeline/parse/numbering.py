@@ -96,7 +96,7 @@ class Numbering:
         return next((at for at, level in levels.items() if style and level.style == style), None)
 
     def label(self, instance: str, at: int) -> str:
-        """The number of the next item of a list at level `at` (from 0), as the reader sees it; "" for a plain bullet."""
+        """The number of the next item of a list at level `at` (from 0), as a reader sees it; "" for a plain bullet."""
         found = self._instances.get(instance)
         if found is None:
             return ""
@@ -121,7 +121,7 @@ class Numbering:
         def written(place: re.Match[str]) -> str:
             other = levels.get(int(place[1]) - 1, level)
             count = counts.setdefault(int(place[1]) - 1, other.start)
-            return _written(count, "decimal" if level.legal else other.format)
+            return counted(count, "decimal" if level.legal else other.format)
 
         return _PLACE.sub(written, level.text).strip()
 
@@ -156,7 +156,8 @@ def _levels(parent: Any) -> dict[int, _Level]:
     return levels
 
 
-def _written(count: int, form: str) -> str:
+def counted(count: int, form: str) -> str:
+    """A number as a list of that form shows it: "decimal", "lowerRoman", "upperLetter", …"""
     if form in ("lowerRoman", "upperRoman") and 0 < count < 4000:
         text = ""
         for value, letters in _ROMAN:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.parse.numbering import value_of
+from pipeline.parse.drawing import description
 
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
@@ -34,8 +34,6 @@ _SIGNS = {"tab": "\t", "ptab": "\t", "cr": "\n", "noBreakHyphen": "-", "lastRend
 _NOTES = {f"{W}footnoteReference": "footnotes", f"{W}endnoteReference": "endnotes", f"{W}commentReference": "comments"}
 _LINK = re.compile(r'HYPERLINK\s+(?:\\[a-z]\s+)*"([^"]+)"')
 _COUNTING = re.compile(r"\s*(?:PAGE|NUMPAGES|SECTIONPAGES)\b")
-# What Word itself writes as a picture's description.
-_GENERATED = re.compile(r"\s*Description automatically generated\.?\s*\Z", re.I)
 # Characters of the fonts Symbol and Wingdings, where they are no letters.
 _SYMBOLS = {
     "F0B7": "•", "F0A7": "▪", "F0E0": "→", "F0DF": "←", "F0E8": "→", "F0FC": "✓", "F0FB": "✗", "F0A8": "☐", "F0FE": "☑",
@@ -180,7 +178,7 @@ class _Reader:
                 self._describe(element.get("alt") or element.get("string"))
 
     def _describe(self, text: str | None) -> None:
-        text = _GENERATED.sub("", text or "").strip()
+        text = description(text)
         if text and text not in self._found.descriptions:
             self._found.descriptions.append(text)
 
