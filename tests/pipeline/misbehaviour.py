@@ -131,3 +131,24 @@ def _make(make: Callable[[Any], Any], order: Any) -> Any:
     if (found := re.match(rb"MISBEHAVE: ([\w ]+)", order.data or b"")) is not None:
         KINDS[found[1].decode()]()
     return make(order)
+
+
+def tempted_maker(*arguments: Any) -> Tempted:
+    """`pipeline.documents.Maker`, with documents that may misbehave."""
+    from pipeline.documents import Maker
+
+    return Tempted(Maker(*arguments))
+
+
+def main() -> int:
+    """The command line, on an engine that does nothing, and with documents that may misbehave."""
+    import pipeline.embed.vllm
+    import pipeline.prepare
+    from flows import cli
+    from tests.faults import FakeEngine, bundled
+
+    engine: Any = FakeEngine(bundled()[0].dimensions)
+    engine.start_seconds = 0.0
+    pipeline.embed.vllm.start_engine = lambda *_: engine
+    pipeline.prepare.Maker = tempted_maker  # type: ignore[assignment,misc]
+    return cli.main(sys.argv[1:])
