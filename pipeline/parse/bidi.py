@@ -34,7 +34,9 @@ def spelt(text: str, boxes: Sequence[Box]) -> str:
     """The letters of a word in reading order; `boxes` are those of its letters, the same for letters of one glyph."""
     if not RTL.search(text):
         return text
-    glyphs = [[letter for letter, _ in glyph] for _, glyph in groupby(zip(text, boxes, strict=True), lambda pair: pair[1])]
+    glyphs = [
+        [letter for letter, _ in glyph] for _, glyph in groupby(zip(text, boxes, strict=True), lambda pair: pair[1])
+    ]
     if boxes[0][0] < boxes[-1][0]:
         glyphs.reverse()
     return "".join(_unfolded("".join(glyph)) for glyph in glyphs)

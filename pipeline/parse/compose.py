@@ -13,7 +13,15 @@ from pipeline.parse.builder import Builder
 from pipeline.parse.geometry import Box, Flow, Run, Table, around, box_of, joined_row, rows_of
 from pipeline.parse.layout import arrange
 from pipeline.parse.paragraphs import (
-    BULLET, HYPHENS, NUMBERED, Paragraph, Words, entry_of, heading_key, leading_of, paragraphs,
+    BULLET,
+    HYPHENS,
+    NUMBERED,
+    Paragraph,
+    Words,
+    entry_of,
+    heading_key,
+    leading_of,
+    paragraphs,
 )  # fmt: skip
 from pipeline.parse.pdfium import Sheet
 
@@ -70,7 +78,7 @@ class _Item(NamedTuple):
 
 
 def compose(builder: Builder, sheets: Sequence[Sheet], outline: Outline, body: float) -> str:
-    """Append the blocks of all pages, whose text is of the size `body`; what seems to be the document's title, or ""."""
+    """Append the blocks of all pages, whose text is of the size `body`; what seems to be the title of it all."""
     reader = _Reader(sheets, outline, body)
     items = list(_merged(_numbered([item for sheet in sheets for item in reader.items(sheet)])))
     levels = _levels(items)

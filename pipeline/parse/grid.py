@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
@@ -75,19 +76,22 @@ def table_rows(
     ):
         last += 1
     margin = 0.1 * (right - left)
-    heights = rules_across(
-        [rule for rule in rules if rule[0] > left - margin and rule[2] < right + margin], min(borders), max(borders)
-    )
-    above = next((height for height in reversed(heights) if height > rows[first][0].base), None)
-    below = next((height for height in heights if height < rows[last][0].base), None)
-    framed = [at for at in range(max(0, first - _MOST_HEADERS), first) if above and rows[at][0].base < above]
-    if framed and (framed[0] == 0 or rows[framed[0] - 1][0].base > above):
-        first = framed[0]
-    framed = [
-        at for at in range(last + 1, min(len(rows), last + 1 + _MOST_HEADERS)) if below and rows[at][0].base > below
-    ]
-    if framed and (framed[-1] == len(rows) - 1 or rows[framed[-1] + 1][0].base < below):
-        last = framed[-1]
+    own = [rule for rule in rules if rule[0] > left - margin and rule[2] < right + margin]
+    return _framed(rows, first, last, rules_across(own, min(borders), max(borders)))
+
+
+def _framed(rows: Sequence[Row], first: int, last: int, heights: Sequence[float]) -> tuple[int, int]:
+    """The first and last row of a table with those next to them that the nearest lines drawn at `heights` take in."""
+    top, bottom = rows[first][0].base, rows[last][0].base
+    above = min([height for height in heights if height > top], default=-math.inf)
+    below = max([height for height in heights if height < bottom], default=math.inf)
+    upper = [at for at in range(max(0, first - _MOST_HEADERS), first) if rows[at][0].base < above]
+    lower = [at for at in range(last + 1, min(len(rows), last + 1 + _MOST_HEADERS)) if rows[at][0].base > below]
+    # A line further off than those rows is not one around the table.
+    if upper and (upper[0] == 0 or rows[upper[0] - 1][0].base > above):
+        first = upper[0]
+    if lower and (lower[-1] == len(rows) - 1 or rows[lower[-1] + 1][0].base < below):
+        last = lower[-1]
     return first, last
 
 
@@ -122,9 +126,8 @@ def table_of(rows: Sequence[Row], borders: Sequence[float], rules: Sequence[Box]
     if _gridded(rules, rows, borders) and len(by_rules) > 1:
         parts = by_rules
     else:
-        parts = next((parts for parts in (by_rules, by_space) if _are_rows(parts, lines)), None) or _parts(
-            _numbered(rows, borders)
-        )
+        known = [parts for parts in (by_rules, by_space) if _are_rows(parts, lines)]
+        parts = known[0] if known else _parts(_numbered(rows, borders))
     return Table(
         [[[run for at in part for run in lines[at][column]] for column in range(len(borders) + 1)] for part in parts]
     )

@@ -15,7 +15,19 @@ from statistics import median
 from typing import NamedTuple
 
 from pipeline.parse.geometry import (
-    NUMBER, OBLIQUE, RTL, WIDE, Box, Flow, Piece, Row, Run, Table, joined_row, rows_of, turned,
+    NUMBER,
+    OBLIQUE,
+    RTL,
+    WIDE,
+    Box,
+    Flow,
+    Piece,
+    Row,
+    Run,
+    Table,
+    joined_row,
+    rows_of,
+    turned,
 )  # fmt: skip
 from pipeline.parse.grid import cells_of, rules_across, rules_of, table_of, table_rows
 
@@ -184,9 +196,7 @@ def _gutters(rows: list[Row]) -> list[_Gutter]:
     return list(found.values())
 
 
-def _tables_first(
-    rows: list[Row], gutter: _Gutter, gutters: list[_Gutter], rules: Sequence[Box]
-) -> list[Piece] | None:
+def _tables_first(rows: list[Row], gutter: _Gutter, gutters: list[_Gutter], rules: Sequence[Box]) -> list[Piece] | None:
     """A table of three columns or more: its middle may well stand over the gutter between two columns of prose."""
     others = _beside(gutter, gutters)
     if not others:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -22,8 +23,11 @@ HYPHENS = "-\u2010\u00ad"
 _PARTED = re.compile(rf"(\w[\w-]*)[{HYPHENS}]\Z")
 _NO_LETTERS = re.compile(r"[\W_]+")
 _FIRST_WORD = re.compile(r"\w+")
-# After "pre- and post-" the hyphen stands for the second word's end.
-_CONJUNCTIONS = {"and", "or", "und", "oder", "bzw", "et", "ou", "y", "e", "o", "en", "of", "och", "og", "to"}
+# After "pre- and post-" the hyphen stands for the second word's end. The short ones are syllables in other languages:
+# a conjunction is one word in so many.
+_CONJUNCTIONS = {"and", "or", "und", "oder", "bzw", "och"}
+_SHORT_CONJUNCTIONS = {"et", "ou", "y", "e", "o", "en", "of", "og", "to"}
+_ONE_IN, _FEWEST = 200, 3
 _LONGEST_HEADING = 3  # lines
 _AROUND = 3  # lines above and below, which show how far a column reaches here
 
@@ -54,9 +58,16 @@ class Words:
         self._texts = texts
 
     @cached_property
-    def _known(self) -> set[str]:
-        words = set(" ".join(self._texts()).split())
-        return {word.strip("().,;:!?\"'“”‘’[]").casefold() for word in words}
+    def _known(self) -> Counter[str]:
+        known: Counter[str] = Counter()
+        for word, count in Counter(" ".join(self._texts()).split()).items():
+            known[word.strip("().,;:!?\"'“”‘’[]").casefold()] += count
+        return known
+
+    def _is_conjunction(self, word: str) -> bool:
+        if word in _SHORT_CONJUNCTIONS:
+            return self._known[word] >= max(_FEWEST, self._known.total() / _ONE_IN)
+        return word in _CONJUNCTIONS
 
     def text(self, paragraph: Paragraph) -> str:
         """Its lines in one, with line feeds only before those at `breaks`."""
@@ -68,10 +79,10 @@ class Words:
 
     def join(self, before: str, after: str, between: str = " ") -> str:
         """The two as one text: a word that a hyphen parts is made whole, else they stand apart by `between`."""
-        if before[-1:] and before[-1] in HYPHENS and (parted := _PARTED.search(before)):
-            if rest := _FIRST_WORD.match(after):
-                hyphen = self._hyphen(parted.group(1), rest.group(), before[-1], after[rest.end() : rest.end() + 1])
-                return before[:-1] + hyphen + after
+        parted = _PARTED.search(before) if before.endswith(tuple(HYPHENS)) else None
+        if parted and (rest := _FIRST_WORD.match(after)):
+            hyphen = self._hyphen(parted.group(1), rest.group(), before[-1], after[rest.end() : rest.end() + 1])
+            return before[:-1] + hyphen + after
         if between == " " and WIDE.match(before[-1:]) and WIDE.match(after):  # Chinese and Japanese part no words
             between = ""
         return before + between + after
@@ -80,7 +91,7 @@ class Words:
         """What stands between the two halves of a word once its line is joined with the next."""
         if hyphen == "\u00ad":
             return ""
-        if tail in _CONJUNCTIONS and following in ("", " "):
+        if following in ("", " ") and self._is_conjunction(tail):
             return "- "
         if following == "-" or not tail[0].islower() or not head[-1].isalpha():
             return "-"

@@ -5,49 +5,53 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
 from typing import NamedTuple
 
 from pipeline.errors import Rejected
+from pipeline.parse import ocr
 from pipeline.parse.builder import Builder
 from pipeline.parse.compose import Outline, compose
 from pipeline.parse.geometry import Run
+from pipeline.parse.members import Takings
 from pipeline.parse.paragraphs import heading_key
 from pipeline.parse.pdfinfo import described
 from pipeline.parse.pdfium import Pdf, Sheet, Unopened
 from pipeline.parse.rescue import rescued
-from pipeline.parse.running import find_running
+from pipeline.parse.running import Running, find_running
 from pipeline.types import Parsed
 
 #: The environment variable with passwords to try on locked files: one a line, or parted by commas.
 PASSWORDS = "CORPUSVEC_PDF_PASSWORDS"
 
-# What is said of one page, and of several.
-_DAMAGED = "is damaged and cannot be read", "are damaged and cannot be read"
-_SCANNED = (
-    "holds an image and no text (perhaps a scan, which needs OCR)",
-    "hold images and no text (perhaps scans, which need OCR)",
-)
-_SET_MUTE = (
+# Why there is no text of a page, said of one and of several.
+_DAMAGED = "is damaged", "are damaged"
+_PICTURE = "shows a picture and no text (a scan, perhaps)", "show pictures and no text (scans, perhaps)"
+_MUTE = (
     "is set in fonts that do not say which letters they show",
     "are set in fonts that do not say which letters they show",
 )
-_MOST_NAMED = 20  # pages in a warning
+_LOST = "is empty in what is left of the file", "are empty in what is left of the file"
 _MOST_LINKS = 50
 # Where a font says nothing of the letters it draws, they come as these: private, undefined, or missing.
-_MUTE = re.compile("[\ue000-\uf8ff\ufffd]")
+_NO_LETTER = re.compile("[\ue000-\uf8ff\ufffd]")
 _MEANINGLESS = 0.3  # of a page's characters
+
+#: Said of one page, and of several.
+Reason = tuple[str, str]
 
 
 class _Contents(NamedTuple):
-    """What PDFium finds in a file. `damaged` are the numbers of pages that it cannot read."""
+    """What PDFium finds in a file: `data` is what it was given at last, `damaged` are pages that it cannot read."""
 
+    data: bytes
     sheets: list[Sheet]
     damaged: list[int]
     outline: Outline
     information: dict[str, str]
     language: str
-    attachments: list[str]
     cut: bool = False
     rescued: bool = False
 
@@ -56,72 +60,121 @@ def parse(data: bytes, uri: str) -> Parsed:
     """Blocks in reading order with page (from 1) and box; words parted at a line's end are whole.
 
     Headings are what the outline names and what is set in larger or bolder type. Running headers and footers and page
-    numbers are in the metadata instead, with links, names of attachments, and what the file says about itself.
-    Warnings name the pages that are damaged or hold an image without text. Raises Rejected if the file is locked (the
-    empty password and those in `PASSWORDS` are tried), damaged beyond repair, or without text on any page.
+    numbers are in the metadata instead, with links and what the file says about itself; embedded files are members.
+    Pages that show pictures only are read by OCR if there is one (`ocr.find_reader`). Pages that cannot be read are in
+    the metadata as `unread_pages`, and warnings say why. Raises Rejected if the file is locked (the empty password and
+    those in `PASSWORDS` are tried), damaged beyond repair, or without text on any page, and no other file in it.
     """
-    contents = _contents(data)
-    body = _body_size(contents.sheets)
-    running = find_running(contents.sheets, body)
-    sheets = [_without(sheet, running.places[sheet.number]) for sheet in contents.sheets]
+    takings = Takings(uri)
+    contents = _contents(data, takings)
+    sheets, running = _bare(contents.sheets)
+    unread = _unread(contents, sheets)
+    recognised: list[int] = []
+    if unread.keys() - contents.damaged and (reader := ocr.find_reader()):
+        sheets, running, recognised = _recognised(contents, sheets, unread, reader)
     builder = Builder()
-    heading = compose(builder, sheets, contents.outline, body)
-    scans = [sheet.number for sheet in sheets if sheet.image and not sheet.runs]
-    if not builder:
-        raise Rejected(_no_text(contents, bool(scans)))
-    lost = [sheet.number for sheet in contents.sheets if not sheet.runs and not sheet.image]
+    heading = compose(builder, sheets, contents.outline, _body_size(sheets))
+    pages = len(contents.sheets) + len(contents.damaged)
+    if not builder and not takings.members:
+        raise Rejected(_no_text(pages, unread))
     if contents.rescued:
         builder.warn("the PDF is damaged: only the pages that could still be found were read")
-    if lost and (contents.cut or contents.rescued):
-        builder.warn(f"the PDF is incomplete: {_pages(lost, 'is empty', 'are empty')}")
-    if contents.damaged:
-        builder.warn(_pages(contents.damaged, *_DAMAGED))
-    if scans:
-        builder.warn(_pages(scans, *_SCANNED))
-    if mute := [sheet.number for sheet in sheets if _is_mute(sheet.runs)]:
-        builder.warn(_pages(mute, *_SET_MUTE))
+    for warning in [*_said(unread), *takings.warnings()]:
+        builder.warn(warning)
     title, metadata = described(data, contents.information, contents.language)
-    links = dict.fromkeys(link for sheet in sheets for link in sheet.links)
+    links = list(dict.fromkeys(link for sheet in sheets for link in sheet.links))
     metadata |= {
-        "pages": len(contents.sheets) + len(contents.damaged),
-        "links": list(links)[:_MOST_LINKS],
-        "attachments": contents.attachments,
+        "pages": pages,
+        "unread_pages": sorted(unread),
+        "ocr_pages": recognised,
+        "links": links[:_MOST_LINKS],
         **running.metadata,
     }
-    return builder.build("application/pdf", title or heading, metadata)
+    return replace(builder.build("application/pdf", title or heading, metadata), members=takings.members)
 
 
-def _contents(data: bytes) -> _Contents:
-    listed = os.environ.get(PASSWORDS, "").splitlines()
-    passwords = list(dict.fromkeys(filter(None, [*listed, *(part for line in listed for part in line.split(","))])))
+def _contents(data: bytes, takings: Takings) -> _Contents:
     cut = b"%%EOF" not in data[-2048:]
     try:
-        return _read(data, passwords)._replace(cut=cut)
+        return _read(data, takings)._replace(cut=cut)
     except Unopened:
         pass
     try:
         if found := rescued(data):
-            return _read(found, passwords)._replace(rescued=True)
+            return _read(found, takings)._replace(rescued=True)
     except Unopened:
         pass
     raise Rejected(f"the PDF is damaged{' or incomplete (its end is missing)' if cut else ''} and cannot be opened")
 
 
-def _read(data: bytes, passwords: Sequence[str]) -> _Contents:
-    with Pdf(data, passwords) as pdf:
-        outline: Outline = defaultdict(dict)
+def _passwords() -> list[str]:
+    listed = os.environ.get(PASSWORDS, "").splitlines()
+    return list(dict.fromkeys(filter(None, [*listed, *(part.strip() for line in listed for part in line.split(","))])))
+
+
+def _read(data: bytes, takings: Takings) -> _Contents:
+    with Pdf(data, _passwords()) as pdf:
+        outline: dict[int, dict[str, int]] = defaultdict(dict)
         for title, level, page in pdf.outline():
             if key := heading_key(title):
                 outline[page].setdefault(key, level)
         read = {number: pdf.read(number) for number in range(1, pdf.pages + 1)}
+        pdf.attach(takings)
         return _Contents(
+            data,
             [sheet for sheet in read.values() if sheet is not None],
             [number for number, sheet in read.items() if sheet is None],
             outline,
             pdf.information(),
             pdf.language(),
-            pdf.attachments(),
         )
+
+
+def _bare(sheets: Sequence[Sheet]) -> tuple[list[Sheet], Running]:
+    """The pages without what repeats on them, and that."""
+    running = find_running(sheets, _body_size(sheets))
+    return [_without(sheet, running.places[sheet.number]) for sheet in sheets], running
+
+
+def _unread(contents: _Contents, sheets: Sequence[Sheet]) -> dict[int, Reason]:
+    """The pages of which there is no text though there should be, and why."""
+    unread = dict.fromkeys(contents.damaged, _DAMAGED)
+    for sheet, whole in zip(sheets, contents.sheets, strict=True):
+        if not sheet.runs and not sheet.fields and sheet.picture:
+            unread[sheet.number] = _needing_ocr(_PICTURE)
+        elif _is_mute(sheet.runs):
+            unread[sheet.number] = _needing_ocr(_MUTE)
+        elif not whole.runs and (contents.cut or contents.rescued):
+            unread[sheet.number] = _LOST
+    return unread
+
+
+def _needing_ocr(reason: Reason) -> Reason:
+    return f"{reason[0]}; {ocr.MISSING}", f"{reason[1]}; {ocr.MISSING}"
+
+
+def _recognised(
+    contents: _Contents, sheets: list[Sheet], unread: dict[int, Reason], reader: str
+) -> tuple[list[Sheet], Running, list[int]]:
+    """The pages with what OCR reads on those that are unread, what repeats on them, and which OCR read.
+
+    Takes these out of `unread`, and says there why others could not be read.
+    """
+    places = {sheet.number: at for at, sheet in enumerate(contents.sheets)}
+    whole = list(contents.sheets)
+    read: list[int] = []
+    with Pdf(contents.data, _passwords()) as pdf:
+        pictures = (pdf.picture(number) for number in sorted(unread) if number in places)
+        for page in ocr.read_pages(reader, filter(None, pictures)):
+            if page.runs:
+                at = places[page.number]
+                whole[at] = whole[at]._replace(runs=page.runs)
+                read.append(page.number)
+                del unread[page.number]
+            else:
+                why = page.failure or "OCR finds no text there either"
+                unread[page.number] = f"{_PICTURE[0]}, and {why}", f"{_PICTURE[1]}, and {why}"
+    return *_bare(whole), read
 
 
 def _body_size(sheets: Sequence[Sheet]) -> float:
@@ -141,18 +194,26 @@ def _is_mute(runs: Sequence[Run]) -> bool:
     if all(run.text.isascii() for run in runs):
         return False
     text = "".join(run.text for run in runs)
-    return bool(_MUTE.search(text)) and len(_MUTE.findall(text)) > _MEANINGLESS * len(text)
+    return bool(_NO_LETTER.search(text)) and len(_NO_LETTER.findall(text)) > _MEANINGLESS * len(text)
 
 
-def _pages(numbers: Sequence[int], one: str, many: str) -> str:
-    """A sentence about some pages, with their numbers."""
-    named = ", ".join(map(str, numbers[:_MOST_NAMED])) + (", …" if len(numbers) > _MOST_NAMED else "")
-    return f"page {named} {one}" if len(numbers) == 1 else f"{len(numbers)} pages {many}: {named}"
+def _said(unread: Mapping[int, Reason]) -> list[str]:
+    """A sentence for each reason, with the numbers of its pages."""
+    by_reason: dict[Reason, list[int]] = defaultdict(list)
+    for number, reason in sorted(unread.items()):
+        by_reason[reason].append(number)
+    return [
+        f"page {numbers[0]} {one}" if len(numbers) == 1 else f"pages {_ranges(numbers)} {many}"
+        for (one, many), numbers in by_reason.items()
+    ]
 
 
-def _no_text(contents: _Contents, scans: bool) -> str:
-    pages = len(contents.sheets) + len(contents.damaged)
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers in few words: 1-3, 7."""
+    groups = [[at for _, at in group] for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
+    return ", ".join(f"{group[0]}-{group[-1]}" if len(group) > 1 else f"{group[0]}" for group in groups)
+
+
+def _no_text(pages: int, unread: Mapping[int, Reason]) -> str:
     where = f"on any of its {pages} pages" if pages > 1 else "on its only page" if pages else "since it has no pages"
-    if contents.damaged:
-        return f"no text {where}: {_pages(contents.damaged, *_DAMAGED)}"
-    return f"no text {where}{': probably a scan, which needs OCR' if scans else ''}"
+    return ": ".join([f"no text {where}", *filter(None, [". ".join(_said(unread))])])

@@ -12,6 +12,8 @@ from pipeline.errors import Rejected
 from pipeline.parse import pdfmarks
 from pipeline.parse.geometry import Box, Run
 from pipeline.parse.layout import may_hold_table
+from pipeline.parse.members import Takings
+from pipeline.parse.ocr import RESOLUTION, Picture
 from pipeline.parse.pdftext import TextReader, View
 
 # PDFium keeps global state and must be entered by one thread at a time; finalizers included, so all is closed within.
@@ -19,13 +21,14 @@ _PDFIUM = threading.Lock()
 
 #: A page with fewer runs than this may be a scan with a stamp on it.
 _FEW_RUNS = 12
+_MOST_DOTS = 10_000  # of a page's longer side, when it is drawn
 
 
 class Sheet(NamedTuple):
     """A page as it is shown: sizes and places in points, from its lower left corner.
 
     `strokes` are the lines drawn on a page that may hold a table; `fields` are what form fields and free text show,
-    `notes` what other annotations say, each with its place. `image` says whether a page of hardly any text shows one.
+    `notes` what other annotations say, each with its place. `picture` says whether a page of hardly any text shows one.
     """
 
     number: int
@@ -36,7 +39,7 @@ class Sheet(NamedTuple):
     fields: Sequence[tuple[Box, str]] = ()
     notes: Sequence[tuple[Box, str]] = ()
     links: Sequence[str] = ()
-    image: bool = False
+    picture: bool = False
 
 
 class Unopened(Exception):
@@ -103,7 +106,7 @@ class Pdf:
             runs = self._text.runs(page, view)
             if runs is None:
                 return None
-            fields, notes = pdfmarks.annotations(raw, page, self._form, view)
+            fields, notes = pdfmarks.marks(raw, page, self._form, view)
             return Sheet(
                 number,
                 view.width,
@@ -113,9 +116,34 @@ class Pdf:
                 fields,
                 notes,
                 list(pdfmarks.links(raw, page, self._document)),
-                len(runs) < _FEW_RUNS and pdfmarks.shows_image(raw, page),
+                len(runs) < _FEW_RUNS and pdfmarks.shows_picture(raw, page),
             )
         finally:
+            raw.FPDF_ClosePage(page)
+
+    def picture(self, number: int) -> Picture | None:
+        """Page `number` (from 1) drawn as it is shown; None if it is damaged or far too large."""
+        raw = self._raw
+        page = raw.FPDF_LoadPage(self._document, number - 1)
+        if not page:
+            return None
+        bitmap = None
+        try:
+            sides = raw.FPDF_GetPageWidthF(page), raw.FPDF_GetPageHeightF(page)
+            scale = min(RESOLUTION / 72, _MOST_DOTS / max(1.0, *sides))
+            width, height = (max(1, round(scale * side)) for side in sides)
+            bitmap = raw.FPDFBitmap_CreateEx(width, height, raw.FPDFBitmap_Gray, None, 0)
+            if not bitmap:
+                return None
+            raw.FPDFBitmap_FillRect(bitmap, 0, 0, width, height, 0xFFFFFFFF)
+            raw.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, raw.FPDF_ANNOT | raw.FPDF_GRAYSCALE)
+            stride = raw.FPDFBitmap_GetStride(bitmap)
+            drawn = ctypes.string_at(raw.FPDFBitmap_GetBuffer(bitmap), stride * height)
+            dots = b"".join(drawn[row * stride : row * stride + width] for row in range(height))
+            return Picture(number, width, height, scale, dots)
+        finally:
+            if bitmap:
+                raw.FPDFBitmap_Destroy(bitmap)
             raw.FPDF_ClosePage(page)
 
     def information(self) -> dict[str, str]:
@@ -126,12 +154,18 @@ class Pdf:
         """What the catalog names as the document's language (a tag as of RFC 3066), else ""."""
         return pdfmarks.string(self._raw.FPDFCatalog_GetLanguage, self._document)
 
-    def attachments(self) -> list[str]:
-        """The names of embedded files."""
-        try:
-            return [self._document.get_attachment(at).get_name() for at in range(self._document.count_attachments())]
-        except (self._error, UnicodeDecodeError):
-            return []
+    def attach(self, takings: Takings) -> None:
+        """Take out the embedded files."""
+        for at in range(self._document.count_attachments()):
+            if takings.full:
+                return
+            name = ""
+            try:
+                attachment = self._document.get_attachment(at)
+                name = attachment.get_name()
+                takings.take(name, bytes(attachment.get_data()))
+            except (self._error, UnicodeDecodeError):
+                takings.refuse(name, "it is attached to a PDF and empty, or damaged there")
 
     def outline(self) -> Iterator[tuple[str, int, int]]:
         """Title, level (from 1) and page (from 1) of each bookmark, as far as the outline can be read."""

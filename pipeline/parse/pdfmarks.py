@@ -19,6 +19,7 @@ _UNCHANGED: Matrix = (1, 0, 0, 1, 0, 0)
 _THIN = 3.0  # points: it is a line, whatever it is drawn as
 _SHORT = 6.0  # points: too short to part cells
 _MOST_OBJECTS = 5000
+_FEW_DRAWN = 20  # lines and frames on a page that is blank otherwise
 _MOST_SEGMENTS = 400
 _DEEPEST = 3
 _PASSWORD_FIELD = 1 << 13
@@ -26,9 +27,15 @@ _HIDDEN = 2 | 32  # flags of annotations that are not shown
 _CHECKED, _UNCHECKED = "\u2611", "\u2610"
 
 
-def shows_image(raw: Any, page: Any) -> bool:
-    """Whether there is an image on the page."""
-    return any(raw.FPDFPageObj_GetType(mark) == raw.FPDF_PAGEOBJ_IMAGE for mark, _ in _objects(raw, page))
+def shows_picture(raw: Any, page: Any) -> bool:
+    """Whether there is an image on the page, or so much is drawn that it may be letters."""
+    drawn = 0
+    for mark, _ in _objects(raw, page):
+        kind = raw.FPDFPageObj_GetType(mark)
+        drawn += kind == raw.FPDF_PAGEOBJ_PATH
+        if kind == raw.FPDF_PAGEOBJ_IMAGE or drawn > _FEW_DRAWN:
+            return True
+    return False
 
 
 def strokes(raw: Any, page: Any, view: View) -> list[Box]:
@@ -45,7 +52,7 @@ def strokes(raw: Any, page: Any, view: View) -> list[Box]:
     return found
 
 
-def annotations(raw: Any, page: Any, form: Any, view: View) -> tuple[Marks, Marks]:
+def marks(raw: Any, page: Any, form: Any, view: View) -> tuple[Marks, Marks]:
     """What form fields and free text show on the page, and what other annotations say, each with its place."""
     fields: Marks = []
     notes: Marks = []
@@ -99,7 +106,7 @@ def _value(raw: Any, form: Any, widget: Any) -> str:
         return ""
     kind = raw.FPDFAnnot_GetFormFieldType(form, widget)
     if kind in (raw.FPDF_FORMFIELD_CHECKBOX, raw.FPDF_FORMFIELD_RADIOBUTTON):
-        return _CHECKED if raw.FPDFAnnot_IsChecked(form, widget) else _UNCHECKED
+        return _UNCHECKED if string(raw.FPDFAnnot_GetStringValue, widget, b"AS") in ("", "Off") else _CHECKED
     text = (raw.FPDF_FORMFIELD_TEXTFIELD, raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX)
     if kind not in text or raw.FPDFAnnot_GetFormFieldFlags(form, widget) & _PASSWORD_FIELD:
         return ""

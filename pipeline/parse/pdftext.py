@@ -1,7 +1,7 @@
 """The text of a page of a PDF as runs: stretches of a line without a wide gap, each with its place and type.
 
-Knows PDFium by the `raw` functions it is handed. A call costs about as much as PDFium needs for two characters, so there
-are few: eight a line, and two a word only where a line may have a gap.
+Knows PDFium by the `raw` functions it is handed. A call costs about as much as PDFium needs for two characters, so
+there are few: eight a line, and two a word only where a line may have a gap.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class TextReader:
 
     def _fast(self, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
         """One of PDFium's functions, called with plain numbers and without letting go of the interpreter."""
-        address = ctypes.cast(getattr(self._raw, name), ctypes.c_void_p).value
+        address = ctypes.cast(getattr(self._raw, name), ctypes.c_void_p).value or 0
         function: Callable[..., Any] = ctypes.PYFUNCTYPE(result, *arguments)(address)
         return function
 
@@ -275,9 +275,7 @@ class _PageText:
                 font = self._reader.font(self._handle, self._index(other))
                 bold, mono = bold and font.bold, mono and font.mono
         low, high = min(first[1], middle[1], last[1]), max(first[3], middle[3], last[3])
-        return Run(
-            self._said(start, end, end), first[0], last[2], self._base(at, 0), low, high, size, bold, mono, 0, 0
-        )
+        return Run(self._said(start, end, end), first[0], last[2], self._base(at, 0), low, high, size, bold, mono, 0, 0)
 
     def _parts(self, start: int, end: int) -> list[Run]:
         """The runs of a line, parted where there are wide gaps between words."""
@@ -332,9 +330,7 @@ class _PageText:
             runs.append(self._run(text, own, here[0].start, turn, size, font.bold, font.mono))
         return runs
 
-    def _run(
-        self, text: str, boxes: Sequence[Box], at: int, turn: int, size: float, bold: bool, mono: bool
-    ) -> Run:
+    def _run(self, text: str, boxes: Sequence[Box], at: int, turn: int, size: float, bold: bool, mono: bool) -> Run:
         return Run(
             text,
             min([box[0] for box in boxes]),

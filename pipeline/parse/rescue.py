@@ -39,9 +39,9 @@ def rescued(data: bytes) -> bytes | None:
 def _objects(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Number and content of every object, those packed into streams too; of one number the last is the newest."""
     found = list(_OBJECT.finditer(data))
-    ends = [following.start() for _, following in pairwise(found)] + [len(data)]
+    ends = [*(match.start() for match in found[1:]), len(data)]
     budget = _LARGEST
-    for match, end in zip(found, ends, strict=True):
+    for match, end in zip(found, ends, strict=False):
         body = data[match.end() : end]
         stream = _STREAM.search(body)
         if stream and _PACKED.search(body, 0, stream.start()):

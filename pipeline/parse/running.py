@@ -61,10 +61,10 @@ def find_running(pages: Sequence[Page], body: float) -> Running:
     groups: dict[tuple[str, str], list[_Seen]] = defaultdict(list)
     texts: set[int] = set()
     for page in pages:
-        text = hash(tuple(run.text for run in page.runs))
-        if text in texts:  # a page that is there twice repeats everything
+        shown = hash(tuple(run.text for run in page.runs))
+        if shown in texts:  # a page that is there twice repeats everything
             continue
-        texts.add(text)
+        texts.add(shown)
         for zone, run, apart in _at_edges(page):
             if run.size <= _LARGEST * body:
                 words, numbers = _counted(run.text)
@@ -142,10 +142,8 @@ def _repeated(seen: Sequence[_Seen], pages: int, number: bool) -> Iterator[Seque
     for one in seen:
         sequences[one.numbers[0] - one.page if number else _level(one)].append(one)
     if number:
-        same = defaultdict(list)
         for one in seen:
-            same["=", one.numbers[0]].append(one)
-        sequences.update(same)
+            sequences["=", one.numbers[0]].append(one)
     for kept in sequences.values():
         on = sorted({one.page for one in kept})
         enough = len(on) >= _FEWEST or (len(on) == 2 == pages and all(one.apart for one in kept))

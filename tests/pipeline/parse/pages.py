@@ -31,11 +31,13 @@ def pdf(
     fields: Sequence[str] = (),
     xmp: str = "",
     box: str = "",
+    files: Sequence[tuple[str, bytes]] = (),
 ) -> bytes:
     """A PDF whose pages show `pages`; `outline` names headings and their pages, from 0.
 
     `annotations` are dictionaries' insides, all on the first page; `fields` are those among them that are form fields.
-    `catalog`, `info` and `box` (page boxes) are added to where they belong, `xmp` becomes the metadata stream.
+    `files` are embedded, each with its name. `catalog`, `info` and `box` (page boxes) are added to where they belong,
+    `xmp` becomes the metadata stream.
     """
     objects = [b""] * 2 + [
         f"<</Type/Font/Subtype/Type1/BaseFont/{name}/Encoding/WinAnsiEncoding>>".encode() for name in _BASE.values()
@@ -66,8 +68,8 @@ def pdf(
         here = f"/Annots[{' '.join(f'{at} 0 R' for at in marked)}]" if marked and not number else ""
         kids.append(
             add(
-                f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 {_WIDTH} {_HEIGHT}]{box}/Rotate {rotate}/Contents {content} 0 R"
-                f"/Resources<</Font<<{fonts}/U {unicode} 0 R>>>>{here}>>".encode()
+                f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 {_WIDTH} {_HEIGHT}]{box}/Rotate {rotate}"
+                f"/Contents {content} 0 R/Resources<</Font<<{fonts}/U {unicode} 0 R>>>>{here}>>".encode()
             )
         )
     objects[1] = b"<</Type/Pages/Count %d/Kids[%b]>>" % (len(kids), b" ".join(b"%d 0 R" % kid for kid in kids))
@@ -79,6 +81,11 @@ def pdf(
             add(b"<</Title(%b)/Parent %d 0 R/Dest[%d 0 R/Fit]%b>>" % (title.encode(), parent, kids[page], following))
         listed = add(b"<</First %d 0 R/Last %d 0 R/Count %d>>" % (first, first + len(outline) - 1, len(outline)))
         catalog += f"/Outlines {listed} 0 R"
+    if files:
+        named = "".join(
+            f"({name})<</Type/Filespec/F({name})/UF({name})/EF<</F {stream(content)} 0 R>>>>" for name, content in files
+        )
+        catalog += f"/Names<</EmbeddedFiles<</Names[{named}]>>>>"
     if xmp:
         catalog += (
             f"/Metadata {stream(zlib.compress(xmp.encode()), '/Type/Metadata/Subtype/XML/Filter/FlateDecode')} 0 R"

@@ -159,7 +159,7 @@ def _form() -> bytes:
         fields=[
             "/Subtype/Widget/FT/Tx/T(ship)/V(Three Sisters)/Rect[180 696 320 712]",
             "/Subtype/Widget/FT/Tx/T(master)/V(E. Hocking)/Rect[180 676 320 692]",
-            "/Subtype/Widget/FT/Btn/T(steam)/V/Yes/AS/Yes/Rect[60 658 70 668]/AP<</N<</Yes null/Off null>>>>",
+            "/Subtype/Widget/FT/Btn/T(steam)/V/Yes/AS/Yes/Rect[60 658 70 668]/AP<</N<</Yes 3 0 R/Off 3 0 R>>>>",
             "/Subtype/Widget/FT/Tx/Ff 8192/T(secret)/V(not to be read)/Rect[60 560 200 580]",
         ],
         annotations=[
@@ -175,7 +175,7 @@ def _turned() -> bytes:
     """A page on its side with upright text, and lines up its margin and across it."""
     upright = "0 1 -1 0 600 0 cm "
     body = [f"q {upright}BT /F 10 Tf 60 {y} Td ({line}) Tj ET Q" for y, line in [(540, _ACROSS[0]), (528, _ACROSS[1])]]
-    margin = "q 1 0 0 1 590 40 cm BT /F 8 Tf (Received 3 May 1931) Tj ET Q"
+    margin = "q 1 0 0 1 500 40 cm BT /F 8 Tf (Received 3 May 1931) Tj ET Q"
     mark = "q .6 .8 -.8 .6 300 300 cm BT /F 40 Tf (DRAFT) Tj ET Q"
     return pdf([*body, margin, mark], rotate=90, box="/CropBox[0 0 600 780]")
 
