@@ -29,6 +29,20 @@ def parse(data: bytes, uri: str) -> Parsed:
     """
     from pipeline.parse import parse as parse_any
 
+    data, uri, methods, warnings = unpack_all(data, uri)
+    parsed = parse_any(data, uri)
+    return replace(
+        parsed,
+        metadata={**parsed.metadata, "compression": ", ".join(methods)} if methods else parsed.metadata,
+        warnings=[*warnings, *parsed.warnings],
+    )
+
+
+def unpack_all(data: bytes, uri: str) -> tuple[bytes, str, list[str], list[str]]:
+    """The file inside all layers of compression, its name, how each layer was compressed, and warnings.
+
+    What is not compressed comes back as it is. Raises Rejected as `parse` does.
+    """
     methods: list[str] = []
     warnings: list[str] = []
     while method := method_of(data):
@@ -39,14 +53,9 @@ def parse(data: bytes, uri: str) -> Parsed:
             warnings.append(f"the {method} data is damaged or breaks off: what could be unpacked of it is read")
         methods.append(method)
         uri = _without_suffix(uri)
-    if not data:
+    if methods and not data:
         raise Rejected("the file is empty once it is unpacked")
-    parsed = parse_any(data, uri)
-    return replace(
-        parsed,
-        metadata={**parsed.metadata, "compression": ", ".join(methods)} if methods else parsed.metadata,
-        warnings=[*warnings, *parsed.warnings],
-    )
+    return data, uri, methods, warnings
 
 
 def method_of(data: bytes) -> str | None:

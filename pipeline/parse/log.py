@@ -6,13 +6,17 @@ time without a year is near the date in the file's name (syslog-20240501), or el
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.parse.compressed import unpack_all
 from pipeline.parse.decode import decode_as_written
-from pipeline.parse.logs import Event, Miner, begins_event, clean, date_in_name, read_events, read_passages
+from pipeline.parse.logs import (
+    Event, Miner, Passage, begins_event, clean, date_in_name, is_frame, is_telling, read_events, read_passages,
+)  # fmt: skip
 from pipeline.types import Block, Parsed
 
 MEDIA_TYPE = "text/x-log"
@@ -22,10 +26,14 @@ _LONGEST_BLOCK = 8192
 def parse(data: bytes, uri: str) -> Parsed:
     """A block of kind "log" an event, of at most 8,192 characters unless a single line is longer.
 
-    Of events that say the same over and over a few are blocks, and one more block tells how many there were.
+    Of events that say the same over and over a few are blocks, and one more block tells how many there were. Blocks
+    have `details`: `time_from` and `time_to` (ISO 8601, UTC; absent if the log does not say, or not which year),
+    `levels`, `templates`, `events` (how many it stands for), `line_from`, `line_to`; if it is one event `component`,
+    `host` and `pid`; and `begins` where a run of events does.
+
     `metadata` has `events`, how many there are, and how many of them are not blocks of their own, `counted`; how many
     `templates` (kinds of messages); how many events of each of the `levels` (trace, debug, info, notice, warning,
-    error, fatal); and, where years are known, the earliest and latest time, `time_from` and `time_to` (ISO 8601, UTC).
+    error, fatal); and, where years are known, the earliest and latest time, `time_from` and `time_to`.
     """
     written, warning = decode_as_written(data)
     text = clean(written)
@@ -35,30 +43,62 @@ def parse(data: bytes, uri: str) -> Parsed:
     parts: list[str] = []
     blocks: list[Block] = []
     at = 0
-    for passage in read_passages(text, tally.count(read_events(text, near, miner=miner)), miner.templates):
-        tally.shown += passage.flood is None
-        for part in _bounded(passage.text) if len(passage.text) > _LONGEST_BLOCK else (passage.text,):
-            blocks.append(Block("log", at, at + len(part)))
+    for passage in read_passages(text, tally.count(read_events(text, near)), miner):
+        details = tally.details(passage)
+        for part in _bounded(passage.text):
+            blocks.append(Block("log", at, at + len(part), details=details))
             parts.append(part)
             at += len(part) + 1
+            details = {name: value for name, value in details.items() if name != "begins"} | {"events": 0}
     return Parsed(
         "\n".join(parts), blocks, MEDIA_TYPE, metadata=tally.metadata(miner), warnings=[warning] if warning else []
     )
 
 
+def events_of(data: bytes, uri: str) -> Iterator[Mapping[str, Any]]:
+    """Every event of a log, in order; what is not known of it is None.
+
+    `timestamp` is ISO 8601 with its zone, and `assumed` what of it is not the log's own: None, "zone", "year" (1972
+    unless something tells it) or "date". `level`, `component`, `host`, `pid`; `template`, the message with <*> where
+    others differ; `line_from` and `line_to`, counted from 1; `text`, as it is written. `data` may be compressed.
+    Raises Rejected if it cannot be unpacked.
+    """
+    data, uri, _, _ = unpack_all(data, uri)
+    text = clean(decode_as_written(data)[0])
+    near = date_in_name(uri)
+    miner = Miner()
+    # A template is known when all events are: they are read twice, since a log of them all may not fit in memory.
+    numbers = array("L", (miner.add(event.message) for event in read_events(text, near)))
+    for event, number in zip(read_events(text, near), numbers, strict=True):
+        yield {
+            "timestamp": event.timestamp.isoformat() if event.timestamp is not None else None,
+            "assumed": event.missing or None,
+            "level": event.level,
+            "component": event.component or None,
+            "host": event.host or None,
+            "pid": event.pid,
+            "template": miner.templates[number].text,
+            "line_from": event.line_from,
+            "line_to": event.line_to,
+            "text": text[event.start : event.end],
+        }
+
+
 def looks_like_log(sample: str) -> bool:
-    """Whether half of the first hundred lines (at least two of them) begin events, and prose does not do that."""
+    """Whether of the first hundred lines half (and at least two) begin events; those that go on with one aside."""
     lines = [line for line in clean(sample).split("\n", 201)[:200] if line.strip()][:100]
+    if sum(map(is_telling, lines)) >= 2:
+        return True
     begin = sum(map(begins_event, lines))
-    return begin >= 2 and begin >= 0.5 * sum(not line[0].isspace() for line in lines)
+    return begin >= 2 and begin >= 0.5 * sum(not (line[0].isspace() or is_frame(line)) for line in lines)
 
 
 class _Tally:
     """What is told of a log as a whole."""
 
     def __init__(self, anchored: bool) -> None:
-        self.events = 0
-        self.shown = 0
+        self._events = 0
+        self._counted = 0
         self._levels: Counter[str] = Counter()
         self._anchored = anchored  # whether years are known
         self._from: datetime | None = None
@@ -66,28 +106,59 @@ class _Tally:
 
     def count(self, events: Iterable[Event]) -> Iterator[Event]:
         """The same events, counted as they pass."""
+        levels = self._levels
         for event in events:
-            self.events += 1
+            self._events += 1
             if event.level is not None:
-                self._levels[event.level] += 1
-            at = event.timestamp
-            if at is not None:
-                self._anchored |= event.missing in ("", "zone")
-                if self._anchored:
-                    self._from = at if self._from is None or at < self._from else self._from
-                    self._to = at if self._to is None or at > self._to else self._to
+                levels[event.level] += 1
+            if event.timestamp is not None and event.missing in ("", "zone"):
+                self._anchored = True
             yield event
+
+    def details(self, passage: Passage) -> dict[str, Any]:
+        """What is known of a passage, for its block."""
+        details: dict[str, Any] = {}
+        if passage.times is not None and self._anchored:
+            earliest, latest = passage.times
+            self._from = earliest if self._from is None or earliest < self._from else self._from
+            self._to = latest if self._to is None or latest > self._to else self._to
+            details["time_from"] = _in_utc(earliest)
+            details["time_to"] = _in_utc(latest) if latest is not earliest else details["time_from"]
+        first = passage.first
+        details |= {
+            "levels": [*passage.levels],
+            "templates": [passage.template] if passage.template else [],
+            "events": passage.events,
+            "line_from": first.line_from,
+            "line_to": passage.last.line_to,
+        }
+        if passage.begins:
+            details["begins"] = True
+        if not passage.shown:
+            self._counted += passage.events
+            return details
+        if first.component:
+            details["component"] = first.component
+        if first.host:
+            details["host"] = first.host
+        if first.pid is not None:
+            details["pid"] = first.pid
+        return details
 
     def metadata(self, miner: Miner) -> dict[str, Any]:
         """The tally, without what is not known."""
         ends = {"time_from": self._from, "time_to": self._to}
         return {
-            "events": self.events,
-            **({"counted": self.events - self.shown} if self.events > self.shown else {}),
+            "events": self._events,
+            **({"counted": self._counted} if self._counted else {}),
             "templates": len(miner.templates),
             **({"levels": dict(self._levels.most_common())} if self._levels else {}),
-            **{name: at.astimezone(UTC).isoformat() for name, at in ends.items() if at is not None},
+            **{name: _in_utc(at) for name, at in ends.items() if at is not None},
         }
+
+
+def _in_utc(at: datetime) -> str:
+    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat()
 
 
 def _bounded(text: str) -> Iterator[str]:

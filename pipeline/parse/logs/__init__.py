@@ -17,9 +17,12 @@ passages    events → text to be searched, floods told in a few lines
 from pipeline.parse.logs.cleaning import clean
 from pipeline.parse.logs.events import Event, begins_event, read_events
 from pipeline.parse.logs.passages import Passage, read_passages
-from pipeline.parse.logs.templates import Miner, Template
+from pipeline.parse.logs.stanzas import is_telling
+from pipeline.parse.logs.templates import Miner
 from pipeline.parse.logs.times import date_in_name
+from pipeline.parse.logs.traces import is_frame
 
 __all__ = [
-    "Event", "Miner", "Passage", "Template", "begins_event", "clean", "date_in_name", "read_events", "read_passages",
+    "Event", "Miner", "Passage", "begins_event", "clean", "date_in_name", "is_frame", "is_telling", "read_events",
+    "read_passages",
 ]  # fmt: skip

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from pipeline.parse.logs import stanzas
 from pipeline.parse.logs.heads import Head, Heads
 from pipeline.parse.logs.records import Record, read_json, read_logfmt
-from pipeline.parse.logs.templates import Miner
 from pipeline.parse.logs.times import TIME, Clock, Moment
 from pipeline.parse.logs.traces import Trace
 from pipeline.parse.logs.wrappers import Wrapped, unwrap
@@ -25,8 +24,7 @@ class Event(NamedTuple):
 
     `timestamp` is aware of its zone and None if none is given; `missing` says what of it is not the log's own: ""
     (nothing), "zone" (UTC was assumed), "year" or "date" (and what is finer; see `times`). `level` is one of trace,
-    debug, info, notice, warning, error, fatal, or None. `message` is the first line without its head; `template` is
-    the number of its template.
+    debug, info, notice, warning, error, fatal, or None. `message` is the first line without its head.
     """
 
     start: int
@@ -40,25 +38,21 @@ class Event(NamedTuple):
     pid: int | None
     host: str
     message: str
-    template: int
 
 
-def read_events(
-    text: str, near: datetime | None = None, zone: tzinfo = UTC, miner: Miner | None = None
-) -> Iterator[Event]:
+def read_events(text: str, near: datetime | None = None, zone: tzinfo = UTC) -> Iterator[Event]:
     """The events of a log, in order. Lines end in a line feed; a carriage return parts what one line showed in turn.
 
     `near` is a date that the log is known to be from, `zone` the one that its times are in where they do not say.
-    `miner` keeps the templates that events refer to.
     """
-    return _Reader(Clock(near, zone), miner or Miner()).read(text)
+    return _Reader(Clock(near, zone)).read(text)
 
 
 def begins_event(line: str) -> bool:
     """Whether a line alone shows that it is from a log: by a time or a level where logs have them, or by a wrapper."""
     if unwrap(line) is not None:
         return True
-    own, head, record, _ = _Reader(Clock(), Miner()).read_line(line)
+    own, head, record, _ = _Reader(Clock()).read_line(line)
     return own and (head is not None or (record is not None and record.level is not None))
 
 
@@ -97,9 +91,8 @@ _MARKER = re.compile(r"-- .+ --$|==> .+ <==$")
 class _Reader:
     """Reads one log."""
 
-    def __init__(self, clock: Clock, miner: Miner) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._miner = miner
         self._heads = Heads()
         self._heads_inside = Heads()
         self._trace = Trace()
@@ -137,11 +130,11 @@ class _Reader:
             yield self._close(self._open)
 
     def _take_quickly(self, at: int, end: int, number: int) -> bool:
-        """Open an event with a line, if it has a head like the line before and can be nothing else but a start."""
+        """Open an event with a line, if it has a head like lines before and can be nothing else but a start."""
         event = self._open
         if event is None or event.wrapped is not None or event.stanza:
             return False
-        head = self._heads.read_like_last(self._text, at, end)
+        head = self._heads.read_quickly(self._text, at, end)
         if head is None:
             return False
         message = self._text[head.at : end].rstrip()
@@ -257,7 +250,9 @@ class _Reader:
             record = stanzas.read_stanza(event.stanza, self._text[event.start : event.end])
             message = record.message if record and record.message else message
         if head is not None:
-            _, _, level, component, pid, host, _ = head
+            _, _, level, component, pid, host, epoch, _ = head
+            if epoch is not None:
+                self._clock.expect(float(epoch))
         else:
             level, component, pid, host = None, "", None, ""
         moment = self._clock.read(head.kind, head.time) if head and head.kind else self._moment(wrapped, record)
@@ -268,9 +263,8 @@ class _Reader:
             component, host = component or wrapped.component, host or wrapped.host
         at, missing = moment or (None, "")
         return Event(
-            event.start, event.end, event.line_from, event.line_to, at, missing, level, component, pid, host, message,
-            self._miner.add(message),
-        )  # fmt: skip
+            event.start, event.end, event.line_from, event.line_to, at, missing, level, component, pid, host, message
+        )
 
     def _moment(self, wrapped: Wrapped | None, record: Record | None) -> Moment | None:
         if record is not None and record.time != "":

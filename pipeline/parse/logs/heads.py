@@ -20,7 +20,8 @@ from pipeline.parse.logs.words import AFTER, BEFORE, GAP, PLACED, PLACED_AFTER, 
 class Head(NamedTuple):
     """The head of a line; "" and None stand for what is not given.
 
-    `kind` and `time` are a kind of `KINDS` and its text, "" if there is none. The message begins at `line[at]`.
+    `kind` and `time` are a kind of `KINDS` and its text, "" if there is none; `epoch` is a time in seconds that stands
+    beside it. The message begins at `line[at]`.
     """
 
     kind: str
@@ -29,6 +30,7 @@ class Head(NamedTuple):
     component: str
     pid: int | None
     host: str
+    epoch: str | None
     at: int
 
 
@@ -40,7 +42,7 @@ _MOST_WORDS = 8
 _OFTEN = 5
 _MOST_LAYOUTS = 8
 
-_PARTS = ("level", "component", "pid", "host")
+_PARTS = ("level", "component", "pid", "host", "epoch")
 # Levels as heads have them: words, letters, and the priority that syslog adds to its facility.
 _SEVERITIES = BRACKETED | {str(number): level_of_severity(number % 8) for number in range(1000)}
 
@@ -71,8 +73,10 @@ _LEVEL_FIRST = re.compile(
     r"|([VDIWEF])/([^\s:(][^:(]*?)\s*(?:\(\s*(\d{1,10})\))?:\s|([a-z]{4}): ([A-Za-z_][\w.]*)\[\d+\]\s*$"
 )
 _UPTIME = re.compile(r"\[\s*\d+\.\d{3,}s?\]\s?")
-_LEAD = re.compile(r"[\[(<]?([A-Za-z]{3,13})(?:[\])>]|[:!](?=\s))")
+_LEAD = re.compile(r"[\[(<]?([A-Za-z]{3,13})(?: error(?=:))?(?:[\])>]|[:!](?=\s))")
 _LEVEL_KEY = re.compile(r"\b(?:level|lvl|severity)=\"?([A-Za-z]{3,13})\b")
+# %LINEPROTO-5-UPDOWN: as Cisco has it
+_CISCO = re.compile(r"%[A-Z]\w*-([0-7])-\w+:")
 _LOGGER_LAST = re.compile(r"\(([A-Za-z_]\w*(?:\.[\w$]+)+)\)\s*$")
 
 
@@ -84,7 +88,7 @@ class _Layout(NamedTuple):
 
     pattern: re.Pattern[str]
     kind: str
-    groups: tuple[int, int, int, int, int]
+    groups: tuple[int, int, int, int, int, int]
     bare: bool
 
 
@@ -99,28 +103,30 @@ class Heads:
         """The head of a line that begins an event; None if it has neither a time where one belongs nor a level."""
         if not line or line[0].isspace():
             return None
+        known = self._read_known(line, 0, len(line))
+        if known is not None:
+            return known[0]
+        head = self._scan(line) if _MAY_HAVE_TIME.search(line, 0, _TIME_WITHIN) else None
+        return head or _without_time(line)
+
+    def read_quickly(self, text: str, at: int, end: int) -> Head | None:
+        """The head of the line `text[at:end]` if it has a layout that was met often, and is more than a time.
+
+        Its `at` counts in `text`.
+        """
+        known = self._read_known(text, at, end)
+        return known[0] if known is not None and not known[1] else None
+
+    def _read_known(self, text: str, at: int, end: int) -> tuple[Head, bool] | None:
+        """The head of a line with a known layout, and whether it is bare."""
         for layout in self._layouts:
-            found = layout.pattern.match(line, 0, _LONGEST)
+            found = layout.pattern.match(text, at, min(end, at + _LONGEST))
             if found is not None:
                 if layout is not self._layouts[0]:
                     self._layouts.remove(layout)
                     self._layouts.insert(0, layout)
-                return _head(line, layout.kind, *found.group(*layout.groups), found.end(), len(line))
-        head = self._scan(line) if _MAY_HAVE_TIME.search(line, 0, _TIME_WITHIN) else None
-        return head or _without_time(line)
-
-    def read_like_last(self, text: str, at: int, end: int) -> Head | None:
-        """The head of the line `text[at:end]` if it has the layout of the line before, and is more than a time.
-
-        Its `at` counts in `text`.
-        """
-        if not self._layouts:
-            return None
-        pattern, kind, groups, bare = self._layouts[0]
-        if bare:
-            return None
-        found = pattern.match(text, at, min(end, at + _LONGEST))
-        return _head(text, kind, *found.group(*groups), found.end(), end) if found is not None else None
+                return _head(text, layout.kind, *found.group(*layout.groups), found.end(), end), layout.bare
+        return None
 
     def _scan(self, line: str) -> Head | None:
         at = line[0] in _OPENING
@@ -212,10 +218,10 @@ def _compile(before: _Kinds, time: str, after: _Kinds) -> _Layout:
     pattern += "(?:(?!)())?"
     numbers += range(len(numbers), len(roles))
     parts = _chosen((roles[number], number + 1) for number in numbers)
-    one, two, three, four, five = (parts.get(role, len(roles) + 1) for role in ("time", *_PARTS))
+    one, two, three, four, five, six = (parts.get(role, len(roles) + 1) for role in ("time", *_PARTS))
     if not (after and ends(after[-1])):
         pattern += f"(?!{_NEXT[_state(after)]}){GAP}"
-    return _Layout(re.compile(pattern), time, (one, two, three, four, five), bare=len(set(roles)) == 1)
+    return _Layout(re.compile(pattern), time, (one, two, three, four, five, six), bare=len(set(roles)) == 1)
 
 
 def _head(
@@ -226,6 +232,7 @@ def _head(
     component: str | None,
     pid: str | None,
     host: str | None,
+    epoch: str | None,
     at: int,
     end: int,
 ) -> Head:
@@ -243,6 +250,7 @@ def _head(
         component if component and component != "-" else "",
         int(pid) if pid and pid.isdecimal() else None,
         host if host and host != "-" else "",
+        epoch,
         at,
     )
 
@@ -252,6 +260,8 @@ def _leading_level(text: str, at: int, end: int) -> str | None:
     lead = _LEAD.match(text, at, end)
     if lead is not None and lead[1] in LEVELS:
         return LEVELS[lead[1]]
+    if text.find("%", at, at + 60) >= 0 and (cisco := _CISCO.search(text, at, end)):
+        return level_of_severity(int(cisco[1]))
     if text.find("l=", at, end) > 0 or text.find("severity=", at, end) > 0:
         key = _LEVEL_KEY.search(text, at, end)
         return MARKED.get(key[1].lower()) if key else None
@@ -268,4 +278,4 @@ def _without_time(line: str) -> Head | None:
         return None
     level = LEVELS.get(first[1] or first[2]) or BRACKETED.get(first[4]) or MARKED.get(first[7] or "")
     component = first[3] or first[5] or first[8] or ""
-    return Head("", "", level, component, int(first[6]) if first[6] else None, "", first.end()) if level else None
+    return Head("", "", level, component, int(first[6]) if first[6] else None, "", None, first.end()) if level else None

@@ -1,187 +1,192 @@
 """A log's events as text to be searched: each as it was written, but floods in a few lines.
 
-Events are gathered in runs. A run ends at a pause, or when it has shown enough. Within a run, three events of a
-template are shown whatever they say, and more as long as they bring new words (numbers aside), up to twelve; the others
-are counted. What was counted is told where the run ends: how many events, like what, from when to when. So a million
-equal lines become one text, and yet what an ordinary log names (hosts, users, identifiers) is all there.
+Events are gathered in runs. A run ends at a pause, or when it has shown enough. Of each template a run shows three
+events at most, and only what more than digits sets apart from those it has shown; of a template that is new to the log
+the first three in any case. The others are counted. What was counted is told where the run ends: how many events, like
+what, from when to when, and the words that set them apart. So a million equal lines become one text, and yet what an
+ordinary log names (hosts, users, files) is there.
 
-What is shown of a log depends on nothing that comes later, but for the last run: a log that grows keeps its passages.
+A run that has ended depends on nothing that comes later: a log that grows keeps the passages of all runs but the last.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import NamedTuple
 
 from pipeline.parse.logs.events import Event
-from pipeline.parse.logs.templates import Template
+from pipeline.parse.logs.templates import Miner, blur_digits
 
-_PAUSE = timedelta(minutes=10)
 _EXAMPLES = 3
-_MOST_EXAMPLES = 12
+# Messages of a template that are kept to tell apart, and words that are told of them.
+_MOST_KEPT = 32
+_MOST_WORDS = 16
 # Characters that a run shows.
-_LONGEST_RUN = 4096
+_ENOUGH = 32_768
+# A pause is over so many seconds long, and so many times the mean gap between events of late.
+_PAUSE = 600.0
+_MEAN_GAPS = 20
+_LATELY = 16
 _LONGEST_TEMPLATE = 300
-# What parts words: any ASCII that is no letter, no digit, and does not occur within identifiers and addresses.
-_PARTING = bytes.maketrans(b"!\"#$%&'()*+,/:;<=>?[\\]^`{|}~", b" " * 28)
-# A number, with its unit perhaps; but no address.
-_NUMBER = re.compile(rb"0x[0-9a-fA-F]+|(?!\d+(?:\.\d+){3}\Z)[.-]*\d[\d.-]*[a-zA-Z]{0,3}|[.-]+")
+# Digits (and what is no word at all) set messages apart that are not worth telling.
+_VARIES = re.compile(r"0|^\W*$")
 # How a time is told whose day, or year, the log does not know.
 _FORMATS = {"date": "%H:%M:%S", "year": "%m-%d %H:%M:%S", "zone": "%Y-%m-%d %H:%M:%S", "": "%Y-%m-%d %H:%M:%S%z"}
 
 
 class Passage(NamedTuple):
-    """One event as it was written; or, where `flood` says so, what is told of events that were not shown.
+    """One event as it was written; or, where `events` of one template were only counted, what is told of them.
 
-    A passage that `starts_run` is where a chunk best begins.
+    `first` and `last` are the first and the last of them. `times` are the earliest and the latest, None if unknown, and
+    `levels` all that there were, among the events of this template in this run. A passage that `begins` starts a run.
     """
 
     text: str
-    event: Event
-    flood: Flood | None
-    starts_run: bool
-
-    @property
-    def count(self) -> int:
-        """How many events it stands for."""
-        return self.flood.count if self.flood else 1
-
-    @property
-    def lines(self) -> tuple[int, int]:
-        """The first and the last line of the file, counted from 1, that it stands for."""
-        last = self.flood.last if self.flood else self.event
-        return self.event.line_from, last.line_to
-
-    @property
-    def times(self) -> tuple[datetime, datetime] | None:
-        """The earliest and the latest time, None without any."""
-        if self.flood:
-            return self.flood.times
-        return (self.event.timestamp, self.event.timestamp) if self.event.timestamp else None
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """The levels of the events, in order of appearance."""
-        if self.flood:
-            return tuple(self.flood.levels)
-        return (self.event.level,) if self.event.level else ()
+    template: str
+    first: Event
+    last: Event
+    events: int
+    times: tuple[datetime, datetime] | None
+    levels: tuple[str, ...]
+    shown: bool
+    begins: bool
 
 
-def read_passages(text: str, events: Iterable[Event], templates: Sequence[Template]) -> Iterator[Passage]:
-    """The passages of a log's `text`, in order. `templates` are those that the events refer to, as they are mined."""
-    run = _Run(text, templates)
+def read_passages(text: str, events: Iterable[Event], miner: Miner) -> Iterator[Passage]:
+    """The passages of a log's `text`, in order. `miner` finds the templates of its events."""
+    pace = _Pace()
+    ever = Counter[int]()
+    run = _Run(text, miner, ever)
     for event in events:
-        if run.ends_before(event):
+        pause = pace.pauses_before(event)
+        if pause or run.size >= _ENOUGH:
             yield from run.close()
-        passage = run.add(event)
-        if passage is not None:
-            yield passage
+            run = _Run(text, miner, ever)
+        run.add(event)
     yield from run.close()
 
 
-class Flood:
-    """Events of one template that are not shown."""
+class _Pace:
+    """How fast events follow each other."""
+
+    def __init__(self) -> None:
+        self._last: datetime | None = None
+        self._gap = 0.0
+
+    def pauses_before(self, event: Event) -> bool:
+        """Whether there is a pause between `event` and the one before."""
+        at, last = event.timestamp, self._last
+        if at is None or at is last:
+            return False
+        self._last = at
+        if last is None:
+            return False
+        gap = abs((at - last).total_seconds())
+        pause = gap > _PAUSE and gap > _MEAN_GAPS * self._gap
+        self._gap += (gap - self._gap) / _LATELY
+        return pause
+
+
+class _Like:
+    """The events of one template in a run."""
+
+    __slots__ = ("counted", "earliest", "first", "last", "latest", "levels", "said", "shown")
 
     def __init__(self, first: Event) -> None:
-        self.first = self.last = first
-        self.count = 0
+        self.shown = self.counted = 0
+        self.first = self.last = first  # of those that are counted
+        self.earliest = self.latest = first.timestamp
         self.levels: dict[str, None] = {}
-        self.times: tuple[datetime, datetime] | None = None
+        self.said: dict[bytes, None] = {}  # what they say, digits aside
 
-    def add(self, event: Event) -> None:
-        """Count `event`, and remember when it was."""
-        self.count += 1
-        self.last = event
+    def extend(self, event: Event) -> None:
+        """Take in when `event` was, and how severe."""
         if event.level is not None:
             self.levels[event.level] = None
         at = event.timestamp
         if at is not None:
-            if self.times is None:
-                self.times = at, at
-            elif at >= self.times[1]:
-                self.times = self.times[0], at
-            elif at < self.times[0]:
-                self.times = at, self.times[1]
+            if self.latest is None or self.earliest is None:
+                self.earliest = self.latest = at
+            elif at > self.latest:
+                self.latest = at
+            elif at < self.earliest:
+                self.earliest = at
 
 
 class _Run:
-    """The events since the last pause, or since enough was shown."""
+    """The events since the last pause, or since enough was shown. `size` is how many characters it shows.
 
-    def __init__(self, text: str, templates: Sequence[Template]) -> None:
+    `ever` counts what was shown of each template in all runs.
+    """
+
+    def __init__(self, text: str, miner: Miner, ever: Counter[int]) -> None:
+        self.size = 0
+        self._miner = miner
+        self._ever = ever
         self._text = text
-        self._templates = templates
-        self._last: datetime | None = None
-        self._reset()
+        self._shown: list[tuple[str, Event, int]] = []
+        self._like: dict[int, _Like] = {}
 
-    def _reset(self) -> None:
-        self._size = 0
-        self._words: set[bytes] = set()
-        self._unread: list[str] = []  # what was shown, and whose words are not in the set yet
-        self._shown: dict[int, Flood] = {}
-        self._counted: dict[int, Flood] = {}
+    def add(self, event: Event) -> None:
+        """Show `event`, or only count it."""
+        template = self._miner.add(event.message)
+        like = self._like.get(template)
+        if like is None:
+            like = self._like[template] = _Like(event)
+        like.extend(event)
+        new = False
+        if len(like.said) < _MOST_KEPT:
+            said = blur_digits(event.message)
+            new = said not in like.said
+            like.said[said] = None
+        if like.shown < _EXAMPLES and (new or self._ever[template] < _EXAMPLES):
+            like.shown += 1
+            self._ever[template] += 1
+            self._show(event, template)
+            return
+        if not like.counted:
+            like.first = event
+        like.counted += 1
+        like.last = event
 
-    def ends_before(self, event: Event) -> bool:
-        """Whether `event` is the first of another run."""
-        at, last = event.timestamp, self._last
-        if at is not None:
-            self._last = at
-        if self._size >= _LONGEST_RUN:
-            return True
-        return at is not None and last is not None and bool(self._size) and abs(at - last) > _PAUSE
-
-    def add(self, event: Event) -> Passage | None:
-        """The event's passage; None if it is only counted."""
-        template = event.template
-        shown = self._shown.get(template)
-        if shown is None:
-            shown = self._shown[template] = Flood(event)
-        elif shown.count >= _EXAMPLES and (shown.count >= _MOST_EXAMPLES or not self._brings_words(event)):
-            flood = self._counted.get(template)
-            if flood is None:
-                flood = self._counted[template] = Flood(event)
-            flood.add(event)
-            return None
-        shown.add(event)
+    def _show(self, event: Event, template: int) -> None:
         text = self._text[event.start : event.end]
-        if event.line_from == event.line_to:
-            said = event.message
-        else:
-            said = text = text.replace("\r", "\n")
-        self._unread.append(said)
-        self._unread.append(event.host)
-        starts_run = not self._size
-        self._size += len(text) + 1
-        return Passage(text, event, None, starts_run)
-
-    def _brings_words(self, event: Event) -> bool:
-        if self._unread:
-            self._words.update(*map(_words, self._unread))
-            self._unread = []
-        said = event.message if event.line_from == event.line_to else self._text[event.start : event.end]
-        new = set(_words(said)) - self._words
-        if not all(map(_NUMBER.fullmatch, new)):
-            return True
-        return event.host != "" and not self._words.issuperset(_words(event.host))
+        if event.line_from != event.line_to:
+            text = text.replace("\r", "\n")
+        self._shown.append((text, event, template))
+        self.size += len(text) + 1
 
     def close(self) -> Iterator[Passage]:
-        """What is told of the events that were only counted."""
-        for template, flood in self._counted.items():
-            told = _tell(self._templates[template].text, self._shown[template], flood)
-            yield Passage(told, flood.first, flood, starts_run=False)
-        self._reset()
+        """What was shown, and what is told of the events that were only counted."""
+        templates = self._miner.templates
+        for number, (text, event, kind) in enumerate(self._shown):
+            times = (event.timestamp, event.timestamp) if event.timestamp is not None else None
+            levels = (event.level,) if event.level is not None else ()
+            template = _shorten(templates[kind].text)
+            yield Passage(text, template, event, event, 1, times, levels, shown=True, begins=not number)
+        for kind, like in self._like.items():
+            if like.counted:
+                template = _shorten(templates[kind].text)
+                told = _tell(template, like)
+                times = (like.earliest, like.latest) if like.earliest and like.latest else None
+                yield Passage(
+                    told, template, like.first, like.last, like.counted, times, tuple(like.levels), False, False
+                )
 
 
-def _words(text: str) -> list[bytes]:
-    return text.encode("utf-8", "surrogatepass").translate(_PARTING).split()
+def _shorten(template: str) -> str:
+    return template if len(template) <= _LONGEST_TEMPLATE else template[:_LONGEST_TEMPLATE] + "…"
 
 
-def _tell(template: str, shown: Flood, counted: Flood) -> str:
-    like = template if len(template) <= _LONGEST_TEMPLATE else template[:_LONGEST_TEMPLATE] + "…"
-    told = f"… {shown.count + counted.count:,} in all like: {like}"
-    if shown.times is None or counted.times is None:
-        return told
-    form = _FORMATS[counted.first.missing]
-    first, last = min(shown.times[0], counted.times[0]), max(shown.times[1], counted.times[1])
-    return f"{told}, from {first.strftime(form)} to {last.strftime(form)}"
+def _tell(template: str, like: _Like) -> str:
+    told = f"… {like.shown + like.counted:,} in all like: {template}"
+    if like.earliest is not None and like.latest is not None:
+        form = _FORMATS[like.first.missing]
+        told += f", from {like.earliest.strftime(form)} to {like.latest.strftime(form)}"
+    constant = set(template.split())
+    said = " ".join(said.decode("utf-8", "surrogatepass") for said in like.said).split()
+    words = [word for word in dict.fromkeys(said) if word not in constant and not _VARIES.search(word)]
+    return f"{told}: {' '.join(words[:_MOST_WORDS])}" if words else told

@@ -24,21 +24,21 @@ class Record(NamedTuple):
 
 # What loggers call the same thing, the most telling first; a dot leads into an object inside.
 _TIME = (
-    "timestamp @timestamp time ts @t datetime date eventTime event_time asctime t timeMillis instant.epochSecond "
+    "timestamp @timestamp time ts @t datetime date eventTime event_time asctime t t.$date timeMillis instant.epochSecond "
     "__REALTIME_TIMESTAMP log.time"
 ).split()
 _LEVEL = (
-    "level severity levelname log.level @l loglevel log_level lvl level_name severity_text PRIORITY priority"
+    "level severity levelname log.level @l loglevel log_level lvl level_name severity_text PRIORITY priority s"
 ).split()
 _COMPONENT = (
     "logger logger_name loggerName component module name log.logger SourceContext Properties.SourceContext "
-    "SYSLOG_IDENTIFIER _COMM category channel service.name service app program caller facility"
+    "SYSLOG_IDENTIFIER _COMM category channel service.name service app program caller facility eventSource c"
 ).split()
 _HOST = "host hostname host.name host.hostname _HOSTNAME node server MachineName".split()
 _PID = "pid process_id process.pid _PID SYSLOG_PID processId proc_id".split()
 _MESSAGE = (
     "message msg short_message MESSAGE log @m @mt event text body jsonPayload.message textPayload "
-    "RenderedMessage MessageTemplate"
+    "RenderedMessage MessageTemplate eventName"
 ).split()
 
 _PAIR = re.compile(r"([A-Za-z_@][\w.@/-]*)=(\"(?:[^\"\\]|\\.)*\"|[^\s\"]*)(?:\s+|$)")
@@ -52,7 +52,7 @@ def read_json(text: str) -> Record | None:
         value = json.loads(text, strict=False)
     except (ValueError, RecursionError):
         return None
-    return _record(value) if isinstance(value, dict) else None
+    return read_fields(value) if isinstance(value, dict) else None
 
 
 def read_logfmt(text: str) -> Record | None:
@@ -63,10 +63,11 @@ def read_logfmt(text: str) -> Record | None:
         value = pair[2]
         pairs.setdefault(pair[1], value[1:-1].replace('\\"', '"') if value[:1] == '"' else value)
         at = pair.end()
-    return _record(pairs) if len(pairs) > 1 else None
+    return read_fields(pairs) if len(pairs) > 1 else None
 
 
-def _record(fields: Mapping[str, Any]) -> Record | None:
+def read_fields(fields: Mapping[str, Any]) -> Record | None:
+    """The record that has these fields; None if there is neither a time nor a level with a message."""
     time = _first(fields, _TIME, (str, int, float))
     level = _level(_first(fields, _LEVEL, (str, int)))
     message = _first(fields, _MESSAGE, (str,))
@@ -106,4 +107,5 @@ def _level(value: str | int | None) -> str | None:
     text = str(value)
     if text.isdecimal():
         return level_of_severity(int(text)) if len(text) < 3 else None
-    return MARKED.get(text.lower()) or BRACKETED.get(text)
+    # MongoDB's D1 to D5.
+    return MARKED.get(text.lower()) or BRACKETED.get(text) or ("debug" if text[:1] == "D" and len(text) == 2 else None)

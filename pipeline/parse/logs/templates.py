@@ -32,7 +32,9 @@ _MOST_KNOWN = 1 << 15
 
 _MASK = re.compile(
     r"""
-      "(?:[^"\\\n]|\\.){0,500}"(?!\s*:)
+      "(?![A-Z]{3,8}\ /)(?:[^"\\\n]|\\.){0,500}"(?!\s*:)
+    | (?<=[A-Z]\ )/\S*\ HTTP/[\d.]+"
+    | \b[A-Za-z]:\\[^\s"',;]+
     | \b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b
     | (?<![\w/.:>-])(?:[a-z][a-z0-9+]*:/)?(?:/[\w.@%+~$*?=&\#:-]+){2,}/?
     | \b[\w.+-]+@[\w-]+\.[\w.-]+\b
@@ -72,7 +74,7 @@ class Miner:
         """The number of the template that `message` has."""
         message = message[:_LONGEST]
         # Messages that differ in digits only have one template, and so have those whose numbers differ in length.
-        digits = message.encode("utf-8", "surrogatepass").translate(_ZEROS)
+        digits = blur_digits(message)
         number = self._known.get(digits)
         if number is None:
             shape = _NUMBER.sub(b"0", digits)
@@ -101,7 +103,7 @@ class Miner:
                 del leaf[0]
             leaf.append(best)
         elif best.words != words:
-            best.words = [old if old == new else VARIABLE for old, new in zip(best.words, words, strict=True)]
+            best.words = [old if old == new else _merge(old, new) for old, new in zip(best.words, words, strict=True)]
         return best
 
     def _leaf(self, words: list[str]) -> list[Template]:
@@ -112,6 +114,11 @@ class Miner:
         return children.setdefault(first, [])
 
 
+def blur_digits(text: str) -> bytes:
+    """`text` with a zero for every digit: the same for messages that differ in digits only."""
+    return text.encode("utf-8", "surrogatepass").translate(_ZEROS)
+
+
 def _resemblance(template: list[str], words: list[str]) -> float:
     """The share of equal words among those that are constant in both."""
     equal = constant = 0
@@ -120,9 +127,22 @@ def _resemblance(template: list[str], words: list[str]) -> float:
             if old != VARIABLE:
                 equal += 1
                 constant += 1
-        elif old != VARIABLE:
+        elif not _covers(old, new):
             constant += 1
     return equal / constant if constant else 1.0
+
+
+def _covers(old: str, new: str) -> bool:
+    """Whether a template's word is variable, from some point on, and `new` is such a word."""
+    return old.endswith(VARIABLE) and new.startswith(old[: -len(VARIABLE)])
+
+
+def _merge(old: str, new: str) -> str:
+    """What two different words have in common: the key of key=value, or nothing."""
+    if _covers(old, new):
+        return old
+    key, sign, _ = old.partition("=")
+    return f"{key}={VARIABLE}" if sign and new.startswith(f"{key}=") else VARIABLE
 
 
 def _variable_word(leaf: list[Template], words: list[str]) -> int | None:

@@ -27,12 +27,12 @@ _ZONES = {
     "Z": 0, "UTC": 0, "GMT": 0, "CET": 1, "CEST": 2, "EET": 2, "EEST": 3, "MSK": 3, "JST": 9, "KST": 9, "AEST": 10,
     "EST": -5, "EDT": -4, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7,
 }  # fmt: skip
-_ZONE = rf"(?: ?(?:[+-]\d\d:?\d\d|{'|'.join(_ZONES)})(?![\w:]))?"
+_ZONE = rf"(?: ?(?:[+-]\d\d:?\d\d|{'|'.join(_ZONES)})(?!\w|:\d))?"
 
 #: The name of each way to write a time, and its pattern (without groups). The order decides where two fit.
 KINDS = {
-    # 2015-10-18 18:01:47,978  2024-05-01T09:30:00.123Z  2011/09/09 10:42:29  2005-06-03-15.42.50.675872
-    "iso": r"\d{4}[-/.]\d\d[-/.]\d\d(?:T|[ ,]{1,2}|[-_])\d\d"
+    # 2015-10-18 18:01:47,978  2024-05-01T09:30:00.123Z  2011/09/09  9:42:29  2005-06-03-15.42.50.675872
+    "iso": r"\d{4}[-/.]\d\d[-/.]\d\d(?:(?:T|[ ,]{1,2}|[-_])\d\d| {1,2}\d)"
     r"(?::\d\d(?::\d\d(?:[.,:]\d{1,9})?)?|\.\d\d\.\d\d(?:\.\d{1,9})?)" + _ZONE,
     # Jun 14 15:16:01  Jun 14 2024 15:16:01
     "syslog": rf"{_MON} {{1,2}}\d{{1,2}} (?:\d{{4}} )?{_CLOCK}(?! (?:[A-Z]{{3,4}} )?\d{{4}}\b)(?: [AP]M\b)?",
@@ -61,7 +61,7 @@ KINDS = {
     # 12:00:00.123
     "clock": rf"(?<!\d:){_CLOCK}(?: [AP]M\b)?",
     # 1117838570  1286536309.450  1714555800123, standing alone
-    "epoch": r"1\d{9}(?:\.\d{1,9})?(?=[\s:)])|1\d{12}(?=\s)",
+    "epoch": r"1\d{9}(?:\.\d{1,9})?(?=[\s:)\]])|1\d{12}(?=\s)",
 }
 _EDGE = r"(?<![\w./-])"
 #: A time, the name of its kind being `lastgroup`. Nothing that could belong to it stands before it.
@@ -70,8 +70,8 @@ TIME = re.compile(_EDGE + "(?:" + "|".join(f"(?P<{kind}>{KINDS[kind]})" for kind
 EPOCH = re.compile(_EDGE + f"(?P<epoch>{KINDS['epoch']})")
 
 _HALF_A_YEAR, _HALF_A_DAY = timedelta(days=182), timedelta(hours=12)
-# The time of day within a time; milliseconds may follow a colon, and are then not filled up.
-_TIME_OF_DAY = re.compile(r"(?<!\d)(\d\d:\d\d:\d\d|\d{6}(?![\d ]))(?:([.,]\d+)|:(\d{1,3}))?")
+# The time of day within a time.
+_TIME_OF_DAY = re.compile(r"(?<!\d)(?:\d\d([:.])\d\d\1\d\d|\d{6}(?![\d ]))(?:[.,]\d{3,}|:\d{3})?(?!\d)")
 _NUMBERS = re.compile(r"\d+")
 _ZONE_END = re.compile(rf"(?:([+-])(\d\d):?(\d\d)|(?<![A-Za-z])({'|'.join(_ZONES)}))$")
 # A year after the zone, which then ends the time: CEST 2024.
@@ -89,33 +89,68 @@ class Moment(NamedTuple):
     missing: str
 
 
+class _Frame(NamedTuple):
+    """What stands around the time of day in a time, `text[start:end]`, and in ISO 8601."""
+
+    length: int
+    start: int
+    end: int
+    before: str
+    after: str
+    date: str
+    zone: str
+    missing: str
+
+
 class Clock:
     """Turns the times of one log, in their order, into moments."""
 
     def __init__(self, near: datetime | None = None, zone: tzinfo = UTC) -> None:
         self._zone = zone
         self._near = near or NOWHEN
-        self._known: tuple[str, Moment | None] = ("", None)
-        self._frame = ("", "")  # what stood around the time of day in the time before; its day and offset, if asked for
-        self._date = self._offset = ""
+        self._expected = False
+        self._text = ""
+        self._moment: Moment | None = None
+        self._frame: _Frame | None = None
 
     def read(self, kind: str, text: str) -> Moment | None:
         """The moment that `text` means, a time of this `kind` (of `TIME`); None for an impossible one (31 June)."""
-        if text == self._known[0]:
-            return self._known[1]
-        try:
-            if kind == "iso":
-                moment = self._iso(text)
-            elif kind == "epoch":
-                moment = self.epoch(float(text))
-            else:
-                moment = self._same_day(text) or self._from_numbers(kind, text)
-        except (ValueError, OverflowError):
-            moment = None
+        if text == self._text:
+            return self._moment
+        self._text = text
+        moment = self._same_day(text)
+        if moment is None:
+            try:
+                moment = self._from_scratch(kind, text)
+            except (ValueError, OverflowError):
+                moment = None
+            self._frame = _frame(text, moment) if moment is not None else None
+        self._moment = moment
         if moment is not None:
             self._near = moment.at
-        self._known = (text, moment)
         return moment
+
+    def _same_day(self, text: str) -> Moment | None:
+        """The moment, if all but the time of day is written as in the time before: it mostly is, and this is quick."""
+        if self._frame is None:
+            return None
+        length, start, end, before, after, date, zone, missing = self._frame
+        if len(text) != length or text[:start] != before or text[end:] != after:
+            return None
+        try:
+            return Moment(datetime.fromisoformat(f"{date}{_iso_time(text[start:end])}{zone}"), missing)
+        except ValueError:  # a leap second, say
+            return None
+
+    def _from_scratch(self, kind: str, text: str) -> Moment | None:
+        if kind == "iso":
+            return self._iso(text)
+        return self.epoch(float(text)) if kind == "epoch" else self._from_numbers(kind, text)
+
+    def expect(self, number: float) -> None:
+        """Read times without a year as near to this many seconds after the start of 1970, which stand beside them."""
+        self._near = datetime.fromtimestamp(number, UTC)
+        self._expected = True
 
     def epoch(self, number: float) -> Moment | None:
         """The moment that is this many seconds, milli-, micro- or nanoseconds after the start of 1970 (UTC)."""
@@ -140,24 +175,6 @@ class Clock:
             return self._from_numbers("iso", text)
         return Moment(at, "") if at.tzinfo else Moment(at.replace(tzinfo=self._zone), "zone")
 
-    def _same_day(self, text: str) -> Moment | None:
-        """The moment, if all but the time of day is written as in the time before: it mostly is, and this is quick."""
-        clock = _TIME_OF_DAY.search(text)
-        if clock is None:
-            return None
-        frame = text[: clock.start()], text[clock.end() :]
-        known = self._known[1]
-        if frame != self._frame or known is None or text[-1] == "M":
-            self._frame, self._date = frame, ""
-            return None
-        if not self._date:
-            written = known.at.isoformat()
-            self._date, self._offset = written[:11], written[-6:]
-        time, fraction, milliseconds = clock.group(1, 2, 3)
-        if milliseconds:
-            fraction = "." + milliseconds.zfill(3)
-        return Moment(datetime.fromisoformat(f"{self._date}{time}{fraction or ''}{self._offset}"), known.missing)
-
     def _from_numbers(self, kind: str, text: str) -> Moment | None:
         zone, text = _zone_of(_LAST_YEAR.sub(r" \2\1", text) if kind == "ctime" else text)
         year, month, day, clock = _parts(kind, text)
@@ -180,7 +197,7 @@ class Clock:
                 best = at
                 if abs(at - near) <= farthest:
                     break
-        return best and Moment(best, "year" if month else "date")
+        return best and Moment(best, "zone" if self._expected else "year" if month else "date")
 
 
 def date_in_name(uri: str) -> datetime | None:
@@ -192,11 +209,31 @@ def date_in_name(uri: str) -> datetime | None:
         return None
 
 
+def _frame(text: str, moment: Moment) -> _Frame | None:
+    """The frame of a time that means `moment`; None if other times of that day cannot be read with one."""
+    clock = _TIME_OF_DAY.search(text)
+    if clock is None or text[-1] == "M" or moment.missing == "date":
+        return None
+    start, end = clock.span()
+    written = moment.at.isoformat()
+    date, zone = written[:11], written[19:].lstrip(".0123456789")
+    try:
+        same = datetime.fromisoformat(f"{date}{_iso_time(text[start:end])}{zone}") == moment.at
+    except ValueError:
+        return None
+    return _Frame(len(text), start, end, text[:start], text[end:], date, zone, moment.missing) if same else None
+
+
+def _iso_time(text: str) -> str:
+    if text[2:3] == ".":
+        return text[:8].replace(".", ":") + text[8:]
+    # Milliseconds may follow a colon.
+    return f"{text[:8]}.{text[9:]}" if text[8:9] == ":" else text
+
+
 def _as_iso(text: str) -> str:
     clock = text[10:].lstrip("T ,-_")
-    if clock[2:3] == ".":
-        clock = clock[:8].replace(".", ":") + clock[8:]
-    return f"{text[:10].replace('/', '-').replace('.', '-')}T{clock}"
+    return f"{text[:10].replace('/', '-').replace('.', '-')}T{_iso_time(clock)}"
 
 
 def _candidate(near: datetime, step: int, month: int, day: int, time: tuple[int, int, int, int]) -> datetime | None:

@@ -25,6 +25,11 @@ _GO_CALL = re.compile(r"[\w./*()\[\]-]+\(.*\)$|\s|goroutine |created by |exit st
 _CLOSES = re.compile(r"[\])}]+[,;]?$")
 
 
+def is_frame(line: str) -> bool:
+    """Whether a line could be nothing but a part of a stack trace."""
+    return bool(_FRAME.match(line.lstrip()))
+
+
 class Trace:
     """Follows the stack trace that an event may hold, line by line."""
 
@@ -51,7 +56,7 @@ class Trace:
             # What was raised is the first line that is not indented; more may follow, "during handling of" it.
             self._within = "python" if indented else "raised"
             return True
-        if _FRAME.match(line.lstrip()):
+        if is_frame(line):
             if _GO.match(line):
                 self._within = "go"
             return True

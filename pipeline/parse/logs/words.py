@@ -24,12 +24,12 @@ _NAME = (
     rf"(?!{_LEVEL}(?![\w.-]))(?>%?[A-Za-z_$.][\w.$/@#*+&-]*(?:::?[\w.$<>-]+)*(?:\([\w.-]*\))?)"
     r"(?<!Exception)(?<!Error)"
 )
-_TAG = r"((?:-- )?[^\s:\[\]|=\"]{1,64}(?: v?\d[\d.]*)?)(?:\[(\d+)\])?:(?:\s|$)"
+_TAG = r"((?!\d+:)(?:-- )?[^\s:\[\]|=\"]{1,64}(?: v?\d[\d.]*)?)(?:\[(\d+)\])?(?: (?:\([^()]*\)|<\w+>))?:(?:\s|$)"
 _HOST = rf"(?!{_CAPITALS}\b)([A-Za-z0-9][\w.:@/-]*(?<!:))"
 _PROSE = r"(?!(?:an?|after|and|as|at|before|by|date|for|from|in|is|of|on|since|the|time|to|until|was|with)\b)"
 
 #: What parts the words after a time, and ends them.
-GAP = r"(?>[\])>\s|,]*(?:(?:-{1,3}(?=[\s|\[])|:|\*(?=\s))[\s|]*){0,2})"
+GAP = r"(?>[\])>\s|,;]*(?:(?:-{1,3}(?=[\s|\[])|:|\*(?=\s))[\s|]*){0,2})"
 
 #: What may stand before a time. White space may follow each.
 BEFORE = {
@@ -43,9 +43,11 @@ BEFORE = {
     # 1234:M as Redis has it, [1234:5678: as Chromium has it
     "process": Word(r"(\d{1,10}):[A-Z](?=\s)", ("pid",)),
     "processes": Word(r"\[(\d{1,10})(?::\d+)?:", ("pid",)),
+    # 1131566461 2005.11.09: what a time without a year is near to
+    "epoch": Word(r"(1\d{9})(?=\s)", ("epoch",)),
     "figures": Word(r"#?\d[\d.,:/-]*(?=\s)|\d+\]"),
     "weekday": Word(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),?(?=\s)"),
-    "mark": Word(r"[-|*]+(?=\s)"),
+    "mark": Word(r"[-|*]+(?=\s)|# Time:(?=\s)"),
     "bracket": Word(r"\[[^\[\]]*\]|\([^()]*\)|\{[^{}]*\}|<[^<>]*>"),
     # type=SYSCALL  msg=audit(  time=
     "pair": Word(r"[\w.-]+=(?:[\w.-]+(?=\s|\()\(?|(?=[\d\"]))"),
@@ -59,7 +61,7 @@ BEFORE = {
 #: What may follow a time directly and gives each word its meaning by its place, by the kind of the time.
 PLACED = {
     # host sshd[123]: message, and host last message repeated 3 times
-    "syslog": Word(rf"\s+{_HOST}\s+(?:{_TAG}|(?=(?:last )?message repeated))", ("host", "component", "pid")),
+    "syslog": Word(rf"\s+{_HOST}\s+(?:{_TAG}|(?=(?:last )?message repeated|\d+: |:? ?%[A-Z]|(?:CEF|LEEF):))", ("host", "component", "pid")),
     # the same after a time that has a zone, as journalctl and rsyslog write it, or else with a process
     "zoned": Word(
         rf"(?:(?<=\dZ)|(?<=[+-]\d\d:\d\d)|(?<=[+-]\d{{4}})|(?<= [A-Z]{{3}})|(?<= [A-Z]{{4}}))\s+{_HOST}\s+{_TAG}",
@@ -98,7 +100,7 @@ AFTER = {
         rf"[\[(<{{]\s*([\w.-](?:[\w. -]{{0,58}}[\w.-])?)[.:/]({_BRACKETED})\s*[\])>}}]:?", ("component", "level")
     ),
     # INFO  WARN:  INFO/MainProcess]  and with a component: production.ERROR:
-    "level": Word(rf"({_LEVEL})(?:/[\w-]+(?=\]))?(?=[\s:|,\]/\[]|$)", ("level",)),
+    "level": Word(rf"({_LEVEL})(?:/[\w-]+(?=\]))?(?=[\s:|,;\]/\[]|$)", ("level",)),
     "channel": Word(rf"((?>[\w-]+))\.({_CAPITALS})(?=:\s)", ("component", "level")),
     # D WindowManager:  I NETWORK  E |
     "letter": Word(r"([TVDIWECF])(?=\s*[|/]|\]|\s+(?:[A-Z]{2,}\b|\[|[\w.$/-]+\s*:\s))", ("level",)),
@@ -116,17 +118,21 @@ AFTER = {
         r"([A-Za-z_]\w*(?:\.[\w$]+)+(?::\d+)?|[A-Za-z_$][\w$]*(?=@\d+\]))(?:@\d+)?\s*[\])}](?=[\s:|,\[(-]):?",
         ("component",),
     ),
+    # [info][gc,start    ]
+    "tags": Word(r"(?<=\])\[([a-z][\w.,+-]*)\s*\](?=\s)", ("component",)),
+    # Europe/Berlin
+    "zone": Word(r"(?:Africa|America|Asia|Atlantic|Australia|Europe|Indian|Pacific)/[A-Z][\w/+-]+(?=[\])\s])"),
     # [main]  [req-1 - -]  (MSC service thread 1-2)  <0.123.0>
     "bracket": Word(r"(?:\[(?:[^\[\]]|\[[^\[\]]*\]){0,240}\](?=[\s:|,\[(-]):?|[({<][\w.:/ #-]{1,80}[)}>](?=[\s:]):?)"),
     # sshd[123]:  org.apache.Client:  main.cc:12]
-    "named": Word(rf"({_NAME})(?:\[(\d+)\])?(?:\s*:(?=\s|$)|\](?=\s))\s?", ("component", "pid")),
+    "named": Word(rf"({_NAME}|[\w.$]+\.\[\S+)(?:\[(\d+)\])?(?:\s*:(?=\s|$)|\](?=\s))\s?", ("component", "pid")),
     # c.e.App -  tag |
-    "name": Word(rf"({_NAME})(?=\s+-+\s|\s*\|)", ("component",)),
+    "name": Word(rf"({_NAME})(?:\s\*\d+)?(?=\s+-+\s|\s*\||;\S)", ("component",)),
     # CBS      in a column of its own; Service Control Manager between tabs
     "column": Word(r"((?>[A-Za-z][\w.:]*))(?=\s{3,})", ("component",)),
     "cell": Word(r"(?<=\t)([A-Za-z](?:[\w .:-]{0,60}[\w.:-])?)(?=\t)", ("component",)),
     # my.module in front of a level
-    "front": Word(rf"((?>[\w.$/@-]+))(?=\s+{_CAPITALS}[\s:])", ("component",)),
+    "front": Word(rf"((?=[\w.$/@-]*[a-z])(?>[\w.$/@-]+))(?=\s+{_CAPITALS}[\s:])", ("component",)),
     "php": Word(r"(PHP)(?=\s)", ("component",)),
     # c.e.App  app.go:12  root:main.py:12  NETWORK  [conn1], after a level
     "dotted": Word(r"((?>[A-Za-z_$][\w$]*(?:(?:\.|::?)[\w$]+)+)(?=\s)|[A-Z]{2,}(?=\s+\[))", ("component",)),
