@@ -61,10 +61,5 @@ def _shown(book: Any, cell: Any) -> str:
         return moment.date().isoformat() if moment.time() == time() else moment.isoformat(" ", "seconds")
     if cell.ctype == xlrd.XL_CELL_NUMBER:
         form = book.format_map.get(book.xf_list[cell.xf_index].format_key)
-        return _percent(cell.value, form.format_str) if form and "%" in form.format_str else f"{cell.value:.15g}"
+        return f"{100 * cell.value:.12g}%" if form and "%" in form.format_str else f"{cell.value:.15g}"
     return ""
-
-
-def _percent(value: float, form: str) -> str:
-    digits = len(form.partition(".")[2]) - len(form.partition(".")[2].lstrip("0"))
-    return f"{100 * value:.{digits}f}%"

@@ -46,7 +46,7 @@ def parse(data: bytes, uri: str) -> Parsed:
         elif relation is None or not book.add(builder, sheet.get("name") or "", relation.target, page):
             builder.warn(f"the sheet {sheet.get('name')} is missing or damaged")
     if book.uncomputed:
-        builder.warn(f"{book.uncomputed:,} formulas have no result in the file: it was never computed")
+        builder.warn(f"the file has no results of some formulas ({book.uncomputed:,}): they were never computed")
     title, metadata = described(package)
     metadata["links"] = list(book.links)[:_MOST_LINKS]
     for warning in package.warnings():
@@ -158,8 +158,8 @@ class _Book:
             value = float(text)
             if form in ("date", "time"):
                 return _date(self._epoch, value, form)
-            if form.startswith("%"):
-                return f"{100 * value:.{form[1:]}f}%"
+            if form == "%":
+                return f"{100 * value:.12g}%"
             # Excel keeps fifteen digits, too.
             return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.15g}"
         except (ValueError, OverflowError):
@@ -217,7 +217,7 @@ def _place(reference: str) -> tuple[int, int] | None:
 
 
 def _forms(styles: Any) -> Mapping[str, str]:
-    """How the cells of each style show a number: "date", "time", "%" and how many digits follow the point, or ""."""
+    """How the cells of each style show a number: "date", "time", "%", or ""."""
     if styles is None:
         return {}
     codes = {form.get("numFmtId"): form.get("formatCode") or "" for form in styles.iterfind(f"{_S}numFmts/{_S}numFmt")}
@@ -226,9 +226,8 @@ def _forms(styles: Any) -> Mapping[str, str]:
         id = style.get("numFmtId") or "0"
         if id in codes:
             code = _LITERAL.sub("", codes[id].split(";")[0]).lower()
-            digits = re.search(r"\.(0+)", code)
             if "%" in code:
-                shown[str(at)] = f"%{len(digits[1]) if digits else 0}"
+                shown[str(at)] = "%"
             elif re.search(r"[dy]|mmm", code):
                 shown[str(at)] = "date"
             elif re.search(r"[hs]", code):
@@ -238,7 +237,7 @@ def _forms(styles: Any) -> Mapping[str, str]:
         elif number(id) in _TIMES:
             shown[str(at)] = "time"
         elif id in ("9", "10"):
-            shown[str(at)] = "%0" if id == "9" else "%2"
+            shown[str(at)] = "%"
     return shown
 
 

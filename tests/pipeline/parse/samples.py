@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.pipeline.parse.pages import Mark, paragraph, pdf, picture, rule
-from tests.pipeline.parse.word import cell, docx, item, level, numbering, p, r, table
 
 _LEFT = [
     "The keeper of the light at Carn Head kept",
@@ -204,80 +203,6 @@ def _cut() -> bytes:
     return whole[: whole.index(b"xref")].replace(b"/Type/Catalog", b"/Type/Xatalog")
 
 
-def _handbook() -> bytes:
-    """A Word document with everything that a paragraph can have."""
-    lists = numbering(
-        [
-            level(0, "decimal", "%1", more='<w:pStyle w:val="H1"/>'),
-            level(1, "decimal", "%1.%2", more='<w:pStyle w:val="H2"/>'),
-        ],
-        [level(0, "lowerLetter", "%1)"), level(1, "lowerRoman", "(%2)")],
-        [level(0, "bullet", "\uf0b7"), level(1, "bullet", "o")],
-    )
-    heads = '<w:numPr><w:ilvl w:val="{}"/><w:numId w:val="1"/></w:numPr>'
-    box = (
-        '<w:r><mc:AlternateContent><mc:Choice Requires="wps"><w:drawing><wp:inline><wp:docPr id="1" name="b"/>'
-        f"<wps:txbx><w:txbxContent>{p(r('Beside the text: keep the lens dry.'))}</w:txbxContent></wps:txbx></wp:inline>"
-        f"</w:drawing></mc:Choice><mc:Fallback><w:pict><v:textbox><w:txbxContent>{p(r('Beside the text: keep the lens dry.'))}"
-        "</w:txbxContent></v:textbox></w:pict></mc:Fallback></mc:AlternateContent></w:r>"
-    )
-    picture_ = '<w:r><w:drawing><wp:inline><wp:docPr id="2" name="p" descr="The lamp seen from below"/></wp:inline></w:drawing></w:r>'
-    merged = table(
-        [cell("Watch", properties='<w:vMerge w:val="restart"/>'), cell("Hours", properties='<w:gridSpan w:val="2"/>')],
-        [cell("", properties="<w:vMerge/>"), cell("from"), cell("to")],
-        [cell("first", p(r("and last"))), cell("8"), cell(p(r("12"), '<w:r><w:footnoteReference w:id="3"/></w:r>'))],
-    )
-    return docx(
-        p(r("Handbook of the light"), style="Title"),
-        p(r("The lamp"), style="H1", properties=heads.format(0)),
-        p(
-            r("The lamp is lit "),
-            f'<w:ins w:id="1" w:author="B">{r("at dusk")}</w:ins><w:del w:id="2" w:author="B"><w:r><w:delText>at six</w:delText></w:r></w:del>',
-            r(" and put out at dawn."),
-            '<w:r><w:footnoteReference w:id="2"/></w:r><w:r><w:commentReference w:id="0"/></w:r>',
-            r("hidden", "<w:vanish/>"),
-        ),
-        p(r("Trimming"), style="H2", properties=heads.format(1)),
-        item(2, 0, r("take off the glass")),
-        item(2, 1, r("with both hands")),
-        item(2, 1, r("and put it down")),
-        item(2, 0, r("cut the wick")),
-        item(3, 0, r("scissors")),
-        item(3, 1, r("never a knife")),
-        p(r("This paragraph was two, "), properties='<w:rPr><w:del w:id="3" w:author="B"/></w:rPr>'),
-        p(r("until its end was deleted."), box),
-        merged,
-        p(r("The watches"), style="Caption"),
-        p(picture_),
-        p(r("Oil"), style="H1", properties=heads.format(0)),
-        p(
-            r("Oil comes from "),
-            f'<w:hyperlink r:id="oil">{r("the store")}</w:hyperlink>',
-            r(" on the quay. The last line of this page is here,"),
-            "<w:r><w:lastRenderedPageBreak/></w:r>",
-            r("and its sentence ends overleaf."),
-        ),
-        '<w:sdt><w:sdtPr><w:showingPlcHdr/></w:sdtPr><w:sdtContent>' + p(r("Click here to enter text.")) + "</w:sdtContent></w:sdt>",
-        p('<w:r><w:br w:type="page"/></w:r>', r("A page of its own."), '<m:oMath><m:f><m:num><m:r><m:t>1</m:t></m:r></m:num><m:den><m:r><m:t>3</m:t></m:r></m:den></m:f></m:oMath>'),
-        parts={
-            "numbering": lists,
-            "footnotes": f'<w:footnote w:id="0" w:type="separator">{p()}</w:footnote><w:footnote w:id="2">{p(r("Dusk is by the almanac."))}'
-            f'</w:footnote><w:footnote w:id="3">{p(r("In winter until one."))}</w:footnote>',
-            "comments": f'<w:comment w:id="0" w:author="J. Fox">{p(r("Not on Sundays?"))}</w:comment>',
-            "header1": p(r("Carn Head")),
-            "footer1": p(r("Page "), '<w:fldSimple w:instr=" PAGE ">' + r("7") + "</w:fldSimple>") + p(r("Printed 1931")),
-        },
-        relations={"oil": ("hyperlink", "https://example.org/oil")},
-        section='<w:headerReference w:type="default" r:id="header1"/><w:footerReference w:type="default" r:id="footer1"/>',
-        properties={
-            "core": "<dc:creator>J. Fox</dc:creator><dc:language>en-GB</dc:language><dcterms:created>1931-05-01T09:00:00Z</dcterms:created>",
-            "app": "<Company>Harbour board</Company><Pages>3</Pages>",
-            "custom": '<property name="Volume"><vt:i4>3</vt:i4></property><property name="Final"><vt:bool>true</vt:bool></property>'
-            '<property name="Shelf"><vt:lpwstr>B 12</vt:lpwstr></property>',
-        },
-    )  # fmt: skip
-
-
 SAMPLES: dict[str, Callable[[], bytes]] = {
     "columns.pdf": _columns,
     "sidebar.pdf": _sidebar,
@@ -287,5 +212,4 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "letters.pdf": _letters,
     "scan.pdf": _scan,
     "cut.pdf": _cut,
-    "handbook.docx": _handbook,
 }
