@@ -21,6 +21,11 @@ from pipeline.types import CollectionSpec, Point
 _LENGTH_DRIFT = 0.1
 
 
+def language(point: Point) -> object:
+    """What a point's metadata say of its language."""
+    return point.payload["metadata"].get("language")
+
+
 @dataclass(slots=True)
 class Change:
     """What one document needs: points to write whole (with their embedding keys), payloads to patch, ids to remove.
@@ -94,7 +99,8 @@ class Index:
         for change in changes:
             for draft, row in zip(change.drafts, change.one.chunks, strict=True):
                 point = there.get(draft.record_id)
-                if point is None or point.lexical_text != draft.lexical_text:
+                # A store stems its words by their language, which a patch would leave as it was.
+                if point is None or point.lexical_text != draft.lexical_text or language(point) != language(draft):
                     change.write.append((draft, self._recipe.model.embedding_key(row["token_hash"])))
                 elif not same(point.payload, draft.payload):
                     change.patch.append(draft)
