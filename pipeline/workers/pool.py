@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import threading
-import weakref
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pipeline.errors import CorpusvecError, Rejected, Stopped
-from pipeline.workers.worker import Lost, Worker
+from pipeline.workers.worker import Lost, Reply, Worker
 
 log = logging.getLogger(__name__)
 
 #: More feed no engine faster: one process hands on what they make.
 _MOST = 16
+#: So much waits in memory, and then whoever hands in more.
+_QUEUED, _QUEUED_BYTES = 1024, 64 * 2**20
+#: So many requests, so large in all, go to a process together, and are then done within so many seconds or one by one.
+_TOGETHER, _TOGETHER_BYTES, _TOGETHER_SECONDS = 32, 128 * 2**10, 10.0
+_NEVER = threading.Event()
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -53,100 +60,157 @@ class Inline(Generic[Request, Answer]):
         """There is nothing to close."""
 
 
+@dataclass(slots=True)
+class _Job:
+    """A request on its way, pickled."""
+
+    request: bytes
+    stopping: threading.Event
+    future: Future[Any]
+
+
 class Pool(Generic[Request, Answer]):
-    """At most `workers` processes, started as they are needed. Thread-safe.
+    """At most `workers` processes, started as they are needed, each with a thread of ours that waits for it.
 
     A request over `seconds` or `megabytes`, or whose process dies, is Rejected and its process replaced. Memory is
     resident memory, watched from outside: a limit of address space (RLIMIT_AS) would count what libraries only
-    reserve, and fail in whatever line of C is next. What may be the fault of an earlier request (a crash, memory) is
-    tried once more in a fresh process, so that nobody is blamed for another; a process that stays large is replaced.
+    reserve, and fail in whatever line of C is next. Small requests that wait go to a process together, since a switch
+    of threads takes longer than they do. What may be the fault of another request (a crash, memory, whatever happens
+    to several together) is tried once more, alone and in a fresh process; one that stays large is replaced.
     """
 
     def __init__(
         self, start: Callable[[], Callable[[Request], Answer]], workers: int, seconds: float, megabytes: int
     ) -> None:
-        self._start, self._seconds, self._megabytes = start, seconds, megabytes
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="worker")
-        #: Requests that wait are held in memory: two for each worker keep it busy.
-        self._room = threading.Semaphore(2 * workers)
-        self._idle: list[Worker] = []
-        self._lock = threading.Lock()
-        self._closing = threading.Event()
+        self._start, self._workers, self._seconds, self._megabytes = start, workers, seconds, megabytes
+        self._queue: deque[_Job] = deque()
+        self._bytes = 0  # of requests in the queue
+        self._idle = 0  # threads that wait for requests
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+        lock = threading.Lock()
+        self._work, self._room = threading.Condition(lock), threading.Condition(lock)
+        #: Ends in every worker when this process does.
         self._lifeline = os.pipe()
-        self._end = weakref.finalize(self, _end, self._idle, self._lifeline)
 
     def submit(self, request: Request, stopping: threading.Event | None = None) -> Future[Answer]:
-        """The answer to come; waits while two requests a worker are under way.
+        """The answer to come; waits while much else does.
 
         The future raises Rejected, what the work raised, Terminal if no worker starts, and Stopped soon after
         `stopping` is set or the pool closed.
         """
-        stopping = stopping or threading.Event()
-        while not self._room.acquire(timeout=0.1):
-            self._go_on(stopping)
-        try:
-            future = self._threads.submit(self._run, request, stopping)
-        except BaseException as error:
-            self._room.release()
-            if self._closing.is_set():
-                raise Stopped("the pool of workers is closed") from error
-            raise
-        future.add_done_callback(lambda _: self._room.release())
-        return future
+        job = _Job(pickle.dumps(request, pickle.HIGHEST_PROTOCOL), stopping or _NEVER, Future())
+        job.future.set_running_or_notify_cancel()  # from here on only we end it
+        with self._work:
+            while self._bytes > _QUEUED_BYTES or len(self._queue) > _QUEUED:
+                self._go_on(job.stopping)
+                self._room.wait(0.1)
+            self._go_on(job.stopping)
+            self._queue.append(job)
+            self._bytes += len(job.request)
+            if self._idle:
+                self._work.notify()
+            elif len(self._threads) < self._workers:
+                name = f"worker-{len(self._threads)}"
+                self._threads.append(threading.Thread(target=self._serve, name=name, daemon=True))
+                self._threads[-1].start()
+        return job.future
 
     def close(self) -> None:
         """End every process, whatever it is doing. Idempotent."""
-        self._closing.set()
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        self._end()
+        with self._work:
+            if self._closed:
+                return
+            self._closed = True
+            self._work.notify_all()
+        for thread in self._threads:
+            thread.join()
+        for job in self._queue:
+            job.future.set_exception(Stopped("the run was asked to end"))
+        for descriptor in self._lifeline:
+            os.close(descriptor)
 
-    def _run(self, request: Request, stopping: threading.Event) -> Answer:
-        check = partial(self._go_on, stopping)
-        check()
-        worker = self._take(check)
+    def _serve(self) -> None:
+        worker: Worker | None = None
+        while jobs := self._next():
+            if len(jobs) > 1:
+                worker = self._together(jobs, worker)
+            for job in jobs:
+                if not job.future.done():
+                    worker = self._alone(job, worker)
+            if worker is not None and worker.is_fat():
+                worker.kill()
+                worker = None
+        if worker is not None:
+            worker.kill()
+
+    def _next(self) -> list[_Job]:
+        """What to do next: one request, or small ones of one caller that wait; nothing if the pool is closed."""
+        with self._work:
+            while not (self._queue or self._closed):
+                self._idle += 1
+                self._work.wait()
+                self._idle -= 1
+            if self._closed:
+                return []
+            most = min(_TOGETHER, -(-len(self._queue) // self._workers))
+            jobs = [self._queue.popleft()]
+            size = len(jobs[0].request)
+            while self._queue and len(jobs) < most and self._queue[0].stopping is jobs[0].stopping:
+                size += len(self._queue[0].request)
+                if size > _TOGETHER_BYTES:
+                    break
+                jobs.append(self._queue.popleft())
+            self._bytes -= sum(len(job.request) for job in jobs)
+            self._room.notify_all()
+        return jobs
+
+    def _together(self, jobs: Sequence[_Job], worker: Worker | None) -> Worker | None:
+        """Ask for several; if that fails, none of their futures is done."""
+        check = partial(self._go_on, jobs[0].stopping)
         try:
-            try:
-                answer: Answer = worker.ask(request, check)
-            except Lost as lost:
-                if not (lost.doubtful and worker.served):
-                    raise
-                log.info("tried again in a fresh process: %s", lost)
-                worker = self._fresh(check)
-                answer = worker.ask(request, check)
-        except Lost as lost:
-            raise Rejected(str(lost)) from lost
-        except CorpusvecError:
-            self._give(worker)
-            raise
-        self._give(worker)
-        return answer
+            worker = worker or self._fresh(check)
+            replies = worker.ask([job.request for job in jobs], min(self._seconds, _TOGETHER_SECONDS), check)
+        except Exception as error:  # whatever it is, each of them meets it again, or it was another's
+            log.debug("%d requests one by one, after: %s", len(jobs), error)
+            return None
+        for job, reply in zip(jobs, replies, strict=True):
+            _settle(job, reply)
+        return worker
+
+    def _alone(self, job: _Job, worker: Worker | None) -> Worker | None:
+        """Ask for one."""
+        check = partial(self._go_on, job.stopping)
+        try:
+            while True:
+                worker = worker or self._fresh(check)
+                try:
+                    _settle(job, worker.ask([job.request], self._seconds, check)[0])
+                    return worker
+                except Lost as lost:
+                    if not (lost.doubtful and worker.served):
+                        raise Rejected(str(lost)) from lost
+                    log.info("tried again in a fresh process: %s", lost)
+                    worker = None
+        except Exception as error:
+            job.future.set_exception(error)
+        return None
 
     def _go_on(self, stopping: threading.Event) -> None:
-        if self._closing.is_set() or stopping.is_set():
+        if self._closed or stopping.is_set():
             raise Stopped("the run was asked to end")
 
-    def _take(self, check: Callable[[], None]) -> Worker:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        return self._fresh(check)
-
     def _fresh(self, check: Callable[[], None]) -> Worker:
+        check()
         return Worker(self._start, self._seconds, self._megabytes, self._lifeline[0], check)
 
-    def _give(self, worker: Worker) -> None:
-        if worker.dead or worker.is_fat():
-            worker.kill()
-            return
-        with self._lock:
-            self._idle.append(worker)
 
-
-def _end(idle: list[Worker], lifeline: tuple[int, int]) -> None:
-    while idle:
-        idle.pop().kill()
-    for descriptor in lifeline:
-        os.close(descriptor)
+def _settle(job: _Job, reply: Reply) -> None:
+    sound, answer = reply
+    if sound:
+        job.future.set_result(answer)
+    else:
+        job.future.set_exception(answer)
 
 
 def default_workers(device: str) -> int:

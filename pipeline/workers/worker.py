@@ -10,12 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from pipeline.errors import CorpusvecError, Terminal
+from pipeline.errors import Terminal
 
 #: How often limits are looked at, in seconds. What grows by 4 GB/s is over its limit by 0.2 GB at most.
 _TICK = 0.05
@@ -24,6 +24,10 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _BOOTSTRAP = "import sys; sys.path[:] = {path}; from pipeline.workers.child import main; main({files})"
 # A process is one core's worth of work; libraries would start a thread a core in each.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
+
+
+#: An answer, or (not sound) what the work raised: a CorpusvecError.
+Reply = tuple[bool, Any]
 
 
 class Lost(Exception):
@@ -70,20 +74,18 @@ class Worker:
         self._out = io.BufferedWriter(self._line, 1 << 16)
         self._in = io.BufferedReader(self._line, 1 << 16)
         try:
-            sound, trouble = self._exchange((start, seconds), self._within(_START_SECONDS, check))
+            ((sound, trouble),) = self._exchange([pickle.dumps((start, seconds))], 1, _START_SECONDS, check)
         except Lost as lost:
             sound, trouble = False, lost
         if not sound:
             self.kill()
             raise Terminal(f"a process for parsing does not start: {trouble}; with parse_workers = 0 none is needed")
 
-    def ask(self, request: Any, check: Callable[[], None]) -> Any:
-        """The answer to `request`, or what the work raised. Raises Lost, or what `check` does; it is dead then."""
-        sound, answer = self._exchange(request, self._within(self._seconds, check))
-        self.served += 1
-        if not sound:
-            raise cast(CorpusvecError, answer)
-        return answer
+    def ask(self, requests: Sequence[bytes], seconds: float, check: Callable[[], None]) -> list[Reply]:
+        """The replies to pickled `requests`, in order. Raises Lost, or what `check` does; it is dead then."""
+        replies = self._exchange([pickle.dumps(len(requests)), *requests], len(requests), seconds, check)
+        self.served += len(requests)
+        return replies
 
     def is_fat(self) -> bool:
         """Whether it keeps so much memory that the next request would not have its due."""
@@ -102,13 +104,15 @@ class Worker:
         self._line.close()
         return code
 
-    def _exchange(self, request: Any, watch: Callable[[], None]) -> tuple[bool, Any]:
-        self._line.watch = watch
+    def _exchange(
+        self, messages: Sequence[bytes], replies: int, seconds: float, check: Callable[[], None]
+    ) -> list[Reply]:
+        self._line.watch = self._within(seconds, check)
         try:
-            pickle.dump(request, self._out, pickle.HIGHEST_PROTOCOL)
+            for message in messages:
+                self._out.write(message)
             self._out.flush()
-            sound, answer = pickle.load(self._in)
-            return bool(sound), answer
+            return [pickle.load(self._in) for _ in range(replies)]
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
             raise self._death() from error
         except BaseException:
