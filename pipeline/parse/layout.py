@@ -161,14 +161,16 @@ def _gutters(rows: list[Row]) -> list[_Gutter]:
     narrowest = _NARROWEST * median([run.size for row in rows for run in row])
     found: dict[tuple[float, float], _Gutter] = {}
     active: dict[tuple[float, float], int] = {}  # strip → its first row
+    ends, starts = [row[0].right for row in rows], [row[-1].left for row in rows]
 
     def finish(strip: tuple[float, float], first: int, last: int) -> None:
         left, right = strip
         if math.isinf(left) or math.isinf(right) or first == last:
             return
-        befores = sum(row[0].right <= left + 0.1 for row in rows[first : last + 1])
-        afters = sum(row[-1].left >= right - 0.1 for row in rows[first : last + 1])
-        weight = min(befores, afters)
+        befores = sum([end <= left + 0.1 for end in ends[first : last + 1]])
+        if befores < 2:
+            return
+        weight = min(befores, sum([start >= right - 0.1 for start in starts[first : last + 1]]))
         if weight >= 2 and (strip not in found or found[strip].weight < weight):
             found[strip] = _Gutter(left, right, first, last, weight)
 
@@ -178,16 +180,23 @@ def _gutters(rows: list[Row]) -> list[_Gutter]:
         for run in row:
             if run.left - reach >= narrowest:
                 free.append((reach, run.left))
-            reach = max(reach, run.right)
+            if run.right > reach:
+                reach = run.right
         free.append((reach, math.inf))
         following = dict.fromkeys(free, at)
         for (left, right), first in active.items():
             whole = False
             for start, end in free:
-                strip = max(left, start), min(right, end)
+                if end - left < narrowest:
+                    continue
+                if right - start < narrowest:
+                    break
+                # Written out, since most of the time that a page takes may be spent here.
+                strip = left if left > start else start, right if right < end else end
                 if strip[1] - strip[0] >= narrowest:
-                    following[strip] = min(first, following.get(strip, at))
-                    whole |= strip == (left, right)
+                    known = following.get(strip, at)
+                    following[strip] = first if first < known else known
+                    whole = whole or strip == (left, right)
             if not whole:
                 finish((left, right), first, at - 1)
         active = following

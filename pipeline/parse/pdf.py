@@ -67,13 +67,16 @@ def parse(data: bytes, uri: str) -> Parsed:
     """
     takings = Takings(uri)
     contents = _contents(data, takings)
-    sheets, running = _bare(contents.sheets)
+    body = _body_size(contents.sheets)
+    sheets, running = _bare(contents.sheets, body)
     unread = _unread(contents, sheets)
     recognised: list[int] = []
     if unread.keys() - contents.damaged and (reader := ocr.find_reader()):
-        sheets, running, recognised = _recognised(contents, sheets, unread, reader)
+        whole, recognised = _recognised(contents, unread, reader)
+        body = _body_size(whole)
+        sheets, running = _bare(whole, body)
     builder = Builder()
-    heading = compose(builder, sheets, contents.outline, _body_size(sheets))
+    heading = compose(builder, sheets, contents.outline, body)
     pages = len(contents.sheets) + len(contents.damaged)
     if not builder and not takings.members:
         raise Rejected(_no_text(pages, unread))
@@ -130,9 +133,9 @@ def _read(data: bytes, takings: Takings) -> _Contents:
         )
 
 
-def _bare(sheets: Sequence[Sheet]) -> tuple[list[Sheet], Running]:
+def _bare(sheets: Sequence[Sheet], body: float) -> tuple[list[Sheet], Running]:
     """The pages without what repeats on them, and that."""
-    running = find_running(sheets, _body_size(sheets))
+    running = find_running(sheets, body)
     return [_without(sheet, running.places[sheet.number]) for sheet in sheets], running
 
 
@@ -153,10 +156,8 @@ def _needing_ocr(reason: Reason) -> Reason:
     return f"{reason[0]}; {ocr.MISSING}", f"{reason[1]}; {ocr.MISSING}"
 
 
-def _recognised(
-    contents: _Contents, sheets: list[Sheet], unread: dict[int, Reason], reader: str
-) -> tuple[list[Sheet], Running, list[int]]:
-    """The pages with what OCR reads on those that are unread, what repeats on them, and which OCR read.
+def _recognised(contents: _Contents, unread: dict[int, Reason], reader: str) -> tuple[list[Sheet], list[int]]:
+    """The pages with what OCR reads on those that are unread, and the numbers of these.
 
     Takes these out of `unread`, and says there why others could not be read.
     """
@@ -174,15 +175,18 @@ def _recognised(
             else:
                 why = page.failure or "OCR finds no text there either"
                 unread[page.number] = f"{_PICTURE[0]}, and {why}", f"{_PICTURE[1]}, and {why}"
-    return *_bare(whole), read
+    return whole, read
 
 
 def _body_size(sheets: Sequence[Sheet]) -> float:
     """The size that most of the text has, in points."""
-    letters: Counter[float] = Counter()
+    exact: Counter[float] = Counter()
     for sheet in sheets:
         for run in sheet.runs:
-            letters[round(2 * run.size) / 2] += len(run.text)
+            exact[run.size] += len(run.text)
+    letters: Counter[float] = Counter()
+    for size, count in exact.items():
+        letters[round(2 * size) / 2] += count
     return max(letters, key=lambda size: letters[size], default=10.0) or 1.0
 
 

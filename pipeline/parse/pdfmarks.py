@@ -44,7 +44,7 @@ def strokes(raw: Any, page: Any, view: View) -> list[Box]:
     for mark, matrix in _objects(raw, page):
         if raw.FPDFPageObj_GetType(mark) == raw.FPDF_PAGEOBJ_PATH:
             for box in _lines(raw, mark, matrix):
-                left, bottom, right, top = view.box(box)
+                left, bottom, right, top = box if view.plain else view.box(box)
                 if right - left < _THIN <= _SHORT < top - bottom:
                     found.append((middle := (left + right) / 2, bottom, middle, top))
                 elif top - bottom < _THIN <= _SHORT < right - left:
@@ -138,11 +138,14 @@ def _objects(raw: Any, page: Any) -> Iterator[tuple[Any, Matrix]]:
 
 def _lines(raw: Any, path: Any, matrix: Matrix) -> Iterator[Box]:
     """The bounds of a thin path, the edges of a thicker one, in the page's space."""
-    left, bottom, right, top = (ctypes.c_float() for _ in range(4))
-    if not raw.FPDFPageObj_GetBounds(path, left, bottom, right, top):
+    sides = ctypes.c_float(), ctypes.c_float(), ctypes.c_float(), ctypes.c_float()
+    if not raw.FPDFPageObj_GetBounds(path, *sides):
         return
-    if min(right.value - left.value, top.value - bottom.value) < _THIN:
-        yield _box(matrix, (left.value, bottom.value), (right.value, top.value))
+    left, bottom, right, top = [side.value for side in sides]
+    if right - left < _SHORT > top - bottom and matrix == _UNCHANGED:
+        return
+    if right - left < _THIN or top - bottom < _THIN:
+        yield (left, bottom, right, top) if matrix == _UNCHANGED else _box(matrix, (left, bottom), (right, top))
         return
     count = raw.FPDFPath_CountSegments(path)
     if not 0 < count <= _MOST_SEGMENTS:
@@ -178,7 +181,10 @@ def _times(inner: Matrix, outer: Matrix) -> Matrix:
     return a * g + b * i, a * h + b * j, c * g + d * i, c * h + d * j, e * g + f * i + k, e * h + f * j + m
 
 
-def _box(matrix: Matrix, *points: tuple[float, float]) -> Box:
+def _box(matrix: Matrix, one: tuple[float, float], other: tuple[float, float]) -> Box:
+    """The box around two points."""
     a, b, c, d, e, f = matrix
-    xs, ys = [a * x + c * y + e for x, y in points], [b * x + d * y + f for x, y in points]
-    return min(xs), min(ys), max(xs), max(ys)
+    (x, y), (u, v) = one, other
+    left, right = a * x + c * y + e, a * u + c * v + e
+    bottom, top = b * x + d * y + f, b * u + d * v + f
+    return min(left, right), min(bottom, top), max(left, right), max(bottom, top)

@@ -31,6 +31,8 @@ _GAP = 0.7
 _SAMPLED = 8  # one line of so many is looked at word by word
 _SHORT = 12  # characters: as quickly looked at as not
 _FEWEST_LETTERS = 100  # that say how wide a font's are
+_LONGEST_NAME = 128  # of a font, in bytes
+_PRIVATE = re.compile("[\uf000-\uf0ff]")
 # What the fonts of old word processors have in place of bullets and signs.
 _SYMBOLS = {
     0xF0B7: "•", 0xF0A7: "▪", 0xF06E: "■", 0xF06F: "□", 0xF0A8: "□", 0xF0D8: "➢", 0xF076: "❖", 0xF0FC: "✓",
@@ -40,13 +42,17 @@ _SYMBOLS = {
 
 
 class View(NamedTuple):
-    """From a page's own space to the page as it is shown: cropped, and turned by `quarters` clockwise."""
+    """From a page's own space to the page as it is shown: cropped, and turned by `quarters` clockwise.
+
+    It is `plain` if the two are the same.
+    """
 
     left: float
     bottom: float
     width: float
     height: float
     quarters: int
+    plain: bool
 
     @classmethod
     def of(cls, raw: Any, page: Any) -> Self:
@@ -54,12 +60,8 @@ class View(NamedTuple):
         box = raw.FS_RECTF()
         raw.FPDF_GetPageBoundingBox(page, box)
         size = raw.FPDF_GetPageWidthF(page), raw.FPDF_GetPageHeightF(page)
-        return cls(box.left, box.bottom, *size, raw.FPDFPage_GetRotation(page) % 4)
-
-    @property
-    def plain(self) -> bool:
-        """Whether the two are the same."""
-        return self.left == self.bottom == self.quarters == 0
+        quarters = raw.FPDFPage_GetRotation(page) % 4
+        return cls(box.left, box.bottom, *size, quarters, box.left == box.bottom == quarters == 0)
 
     def shows(self, box: Box) -> bool:
         """Whether any of a box is on the page."""
@@ -114,8 +116,8 @@ class TextReader:
         self._raw = raw
         self._sizes: dict[tuple[float, float], float] = {}
         self._fonts: dict[tuple[bytes, int], _Font] = {}
-        self._name = ctypes.create_string_buffer(128)
-        self._flags = ctypes.c_int()
+        self._name, self._flags = ctypes.create_string_buffer(_LONGEST_NAME), ctypes.c_int()
+        self._name_at, self._flags_at = ctypes.addressof(self._name), ctypes.addressof(self._flags)
         self._pair = array("d", (0, 0))
         self._matrix = array("f", (0,) * 6)
         handle, index, out = ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p
@@ -152,14 +154,14 @@ class TextReader:
         written = max(0, self._raw.FPDFText_GetText(textpage, 0, count, buffer) - 1)
         text = bytes(memoryview(buffer)[:written]).decode("utf-16-le", "surrogatepass")
         if len(text) == written == count:
-            return text if text.isascii() else text.translate(_SYMBOLS), int
+            return _named(text), int
         units: list[int] = []  # where each character starts, in UTF-16 units, as PDFium counts
         unit = 0
         for character in text:
             units.append(unit)
             unit += 1 + (character > "\uffff")
         map_index = self._raw.FPDFText_GetCharIndexFromTextIndex
-        return text.translate(_SYMBOLS), lambda index: max(0, map_index(textpage, units[index]))
+        return _named(text), lambda index: max(0, map_index(textpage, units[index]))
 
     # -- one character ---------------------------------------------------------------------------------------------
 
@@ -168,8 +170,7 @@ class TextReader:
         out = array("f", bytes(16 * len(indices)))
         start = out.buffer_info()[0]
         deque(map(self._get_box, repeat(handle), indices, range(start, start + 16 * len(indices), 16)), 0)
-        flat = iter(out.tolist())
-        return [(left, bottom, right, top) for left, top, right, bottom in zip(flat, flat, flat, flat, strict=True)]
+        return list(zip(out[0::4], out[3::4], out[2::4], out[1::4], strict=True))  # from left, top, right, bottom
 
     def origin(self, handle: int | None, index: int) -> tuple[float, float]:
         """Where a character stands."""
@@ -195,9 +196,8 @@ class TextReader:
 
     def font(self, handle: int | None, index: int) -> _Font:
         """A character's font."""
-        space = ctypes.sizeof(self._name)
-        written = self._get_font(handle, index, ctypes.addressof(self._name), space, ctypes.addressof(self._flags))
-        key = self._name.raw[: max(0, min(written, space) - 1)], self._flags.value
+        written = self._get_font(handle, index, self._name_at, _LONGEST_NAME, self._flags_at)
+        key = ctypes.string_at(self._name_at, max(0, min(written, _LONGEST_NAME) - 1)), self._flags.value
         font = self._fonts.get(key)
         if font is None:
             font = self._fonts[key] = _Font(key[0].decode("latin-1"), key[1])
@@ -240,8 +240,13 @@ class _PageText:
             for number in plain:
                 lines[number] = self._parts(*spans[number])
         runs = [run for line in lines for run in line]
-        shown = [run for run in runs if self._view.shows(box_of(run))]
-        return [run._replace(order=order) for order, run in enumerate(shown or runs)]
+        width, height = self._view.width, self._view.height
+        shown = [
+            run for run in runs
+            if (run.right > 0 and run.left < width and run.high > 0 and run.low < height if not run.turn
+                else self._view.shows(box_of(run)))
+        ]  # fmt: skip
+        return [Run(*run[:-1], order) for order, run in enumerate(shown or runs)]
 
     def _letter(self, at: int) -> int:
         while self._text[at].isspace():
@@ -254,7 +259,9 @@ class _PageText:
         return boxes if self._view.plain else list(map(self._view.box, boxes))
 
     def _base(self, at: int, turn: int) -> float:
-        x, y = self._view.point(*self._reader.origin(self._handle, self._index(at)))
+        x, y = self._reader.origin(self._handle, self._index(at))
+        if not self._view.plain:
+            x, y = self._view.point(x, y)
         return (y, -x, -y, x, y)[turn]
 
     def _whole(self, start: int, end: int, boxes: Sequence[Box]) -> Run | None:
@@ -331,18 +338,9 @@ class _PageText:
         return runs
 
     def _run(self, text: str, boxes: Sequence[Box], at: int, turn: int, size: float, bold: bool, mono: bool) -> Run:
-        return Run(
-            text,
-            min([box[0] for box in boxes]),
-            max([box[2] for box in boxes]),
-            self._base(at, turn),
-            min([box[1] for box in boxes]),
-            max([box[3] for box in boxes]),
-            size,
-            bold,
-            mono,
-            turn,
-        )
+        lefts, lows, rights, highs = zip(*boxes, strict=True)
+        base = self._base(at, turn)
+        return Run(text, min(lefts), max(rights), base, min(lows), max(highs), size, bold, mono, turn)
 
     def _said(self, start: int, end: int, line_end: int) -> str:
         """What a run says, with the hyphen that PDFium takes from the end of a line."""
@@ -362,6 +360,10 @@ class _PageText:
         if abs(up) > 2 * abs(right):
             return 1 if up > 0 else 3
         return -round(angle) % 4
+
+
+def _named(text: str) -> str:
+    return text.translate(_SYMBOLS) if not text.isascii() and _PRIVATE.search(text) else text
 
 
 def _stripped(text: str, start: int, end: int) -> tuple[int, int]:

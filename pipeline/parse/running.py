@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
@@ -14,7 +14,9 @@ _EDGE = 0.18  # of a page's height, at its top and at its bottom
 _MOST_LINES = 5  # of a header or footer
 _FEWEST = 3  # pages, or all of two, where it stands apart
 _DENSITY = 0.4  # of the pages between the first and the last: it may be a chapter's, or on every other page
-_LARGEST = 1.3  # times the type of the text; what is larger is a title, though it be that of ten slides
+_PART = 0.5  # of the pages: on fewer it is the header of a part
+# Times the type of the text: what is larger is a title, though it be that of ten slides, unless it is on so many.
+_LARGEST, _MANY = 1.3, 20
 _DIGITS = re.compile(r"\d{1,9}")
 _ROMAN = re.compile(r"[ivxlc]{1,8}|[IVXLC]{1,8}")
 _VALUES = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
@@ -66,20 +68,26 @@ def find_running(pages: Sequence[Page], body: float) -> Running:
             continue
         texts.add(shown)
         for zone, run, apart in _at_edges(page):
-            if run.size <= _LARGEST * body:
-                words, numbers = _counted(run.text)
-                groups[zone, words].append(_Seen(page.number, run, apart, numbers))
+            words, numbers = _counted(run.text)
+            groups[zone, words].append(_Seen(page.number, run, apart, numbers))
     repeated = [
-        (zone, kept) for (zone, words), seen in groups.items() for kept in _repeated(seen, len(texts), words == _NUMBER)
+        (zone, kept)
+        for (zone, words), seen in groups.items()
+        for kept in _repeated(seen, len(texts), words == _NUMBER)
+        if kept[0].run.size <= _LARGEST * body or len(kept) >= _MANY
     ]
     places: dict[int, set[int]] = defaultdict(set)
     metadata: dict[str, list[str]] = {"headers": [], "footers": []}
-    for zone, kept in _outside_text(groups, repeated):
+    repeated = list(_outside_text(groups, repeated))
+    for _, kept in repeated:
         for one in kept:
             places[one.page].add(one.run.order)
+    for zone, kept in repeated:
         said, text = metadata["footers" if zone == "bottom" else "headers"], " ".join(kept[0].run.text.split())
         if len(said) < _MOST_KEPT and text[:_LONGEST] not in said:
             said.append(text[:_LONGEST])
+    for one in _titles(pages, places, [kept for zone, kept in repeated if zone == "top"], len(texts)):
+        places[one.page].discard(one.run.order)
     if sum(map(len, places.values())) == sum(len(page.runs) for page in pages):
         return Running(defaultdict(set), {})  # a document of nothing else is about that
     return Running(places, metadata)
@@ -101,6 +109,20 @@ def _outside_text(
         level = zone, _level(kept[0])
         if len(running[level]) >= _DENSITY * len(here[level]):
             yield zone, kept
+
+
+def _titles(
+    pages: Sequence[Page], places: Mapping[int, set[int]], headers: Iterable[Sequence[_Seen]], count: int
+) -> list[_Seen]:
+    """Where a part's headers start that nothing else on `pages` says: they are its title."""
+    first = [kept[0] for kept in headers if len(kept) < _PART * count and _DIGITS.sub("", kept[0].run.text).strip()]
+    if not first:
+        return []
+    left = {
+        " ".join(run.text.split()).casefold() for page in pages for run in page.runs
+        if run.order not in places.get(page.number, ())
+    }  # fmt: skip
+    return [one for one in first if " ".join(one.run.text.split()).casefold() not in left]
 
 
 def _level(seen: _Seen) -> int:
