@@ -16,6 +16,7 @@ from pipeline.types import Parsed
 MOST_UNPACKED = 1 << 30
 _MOST_LAYERS = 3
 _STEP = 1 << 20
+_LITTLE = 1 << 14
 # What xz may ask for: the most that its own presets need is 65 MiB.
 _XZ_MEMORY = 512 << 20
 _SUFFIXES = {".gz", ".gzip", ".z", ".bz2", ".xz", ".lzma", ".zst", ".zstd"}
@@ -126,7 +127,7 @@ def _zstd(data: bytes) -> Iterator[bytes]:
     import pyarrow
 
     with pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd") as stream:
-        while part := stream.read(_STEP):
+        while part := stream.read(_LITTLE):  # of what breaks off, the last part is lost
             yield part
 
 

@@ -15,9 +15,19 @@ from typing import Any
 from pipeline.parse.compressed import unpack_all
 from pipeline.parse.decode import decode_as_written
 from pipeline.parse.logs import (
-    Event, Miner, Passage, begins_event, clean, date_in_name, is_frame, is_telling, read_events, read_passages,
-)  # fmt: skip
+    Event,
+    Miner,
+    Passage,
+    clean,
+    date_in_name,
+    is_dated,
+    looks_like_log,
+    read_events,
+    read_passages,
+)
 from pipeline.types import Block, Parsed
+
+__all__ = ["MEDIA_TYPE", "events_of", "looks_like_log", "parse"]
 
 MEDIA_TYPE = "text/x-log"
 _LONGEST_BLOCK = 8192
@@ -39,7 +49,7 @@ def parse(data: bytes, uri: str) -> Parsed:
     text = clean(written)
     near = date_in_name(uri)
     miner = Miner()
-    tally = _Tally(near is not None)
+    tally = _Tally()
     parts: list[str] = []
     blocks: list[Block] = []
     at = 0
@@ -80,27 +90,17 @@ def events_of(data: bytes, uri: str) -> Iterator[Mapping[str, Any]]:
             "template": miner.templates[number].text,
             "line_from": event.line_from,
             "line_to": event.line_to,
-            "text": text[event.start : event.end],
+            "text": event.of(text),
         }
-
-
-def looks_like_log(sample: str) -> bool:
-    """Whether of the first hundred lines half (and at least two) begin events; those that go on with one aside."""
-    lines = [line for line in clean(sample).split("\n", 201)[:200] if line.strip()][:100]
-    if sum(map(is_telling, lines)) >= 2:
-        return True
-    begin = sum(map(begins_event, lines))
-    return begin >= 2 and begin >= 0.5 * sum(not (line[0].isspace() or is_frame(line)) for line in lines)
 
 
 class _Tally:
     """What is told of a log as a whole."""
 
-    def __init__(self, anchored: bool) -> None:
+    def __init__(self) -> None:
         self._events = 0
         self._counted = 0
         self._levels: Counter[str] = Counter()
-        self._anchored = anchored  # whether years are known
         self._from: datetime | None = None
         self._to: datetime | None = None
 
@@ -111,14 +111,12 @@ class _Tally:
             self._events += 1
             if event.level is not None:
                 levels[event.level] += 1
-            if event.timestamp is not None and event.missing in ("", "zone"):
-                self._anchored = True
             yield event
 
     def details(self, passage: Passage) -> dict[str, Any]:
         """What is known of a passage, for its block."""
         details: dict[str, Any] = {}
-        if passage.times is not None and self._anchored:
+        if passage.times is not None and is_dated(passage.times[0]):
             earliest, latest = passage.times
             self._from = earliest if self._from is None or earliest < self._from else self._from
             self._to = latest if self._to is None or latest > self._to else self._to

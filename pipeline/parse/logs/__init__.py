@@ -19,10 +19,26 @@ from pipeline.parse.logs.events import Event, begins_event, read_events
 from pipeline.parse.logs.passages import Passage, read_passages
 from pipeline.parse.logs.stanzas import is_telling
 from pipeline.parse.logs.templates import Miner
-from pipeline.parse.logs.times import date_in_name
+from pipeline.parse.logs.times import date_in_name, is_dated
 from pipeline.parse.logs.traces import is_frame
 
 __all__ = [
-    "Event", "Miner", "Passage", "begins_event", "clean", "date_in_name", "is_frame", "is_telling", "read_events",
+    "Event",
+    "Miner",
+    "Passage",
+    "clean",
+    "date_in_name",
+    "is_dated",
+    "looks_like_log",
+    "read_events",
     "read_passages",
-]  # fmt: skip
+]
+
+
+def looks_like_log(sample: str) -> bool:
+    """Whether of the first hundred lines half (and at least two) begin events; those that go on with one aside."""
+    lines = [line for line in clean(sample).split("\n", 201)[:200] if line.strip()][:100]
+    if sum(map(is_telling, lines)) >= 2:
+        return True
+    begin = sum(map(begins_event, lines))
+    return begin >= 2 and begin >= 0.5 * sum(not (line[0].isspace() or is_frame(line)) for line in lines)

@@ -39,6 +39,10 @@ class Event(NamedTuple):
     host: str
     message: str
 
+    def of(self, text: str) -> str:
+        """The event as it is written in the log's `text`, a line each for what one line showed in turn."""
+        return text[self.start : self.end].replace("\r", "\n")
+
 
 def read_events(text: str, near: datetime | None = None, zone: tzinfo = UTC) -> Iterator[Event]:
     """The events of a log, in order. Lines end in a line feed; a carriage return parts what one line showed in turn.

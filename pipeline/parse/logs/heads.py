@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from pipeline.parse.logs.levels import BRACKETED, LEVELS, MARKED, level_of_severity
@@ -125,7 +125,7 @@ class Heads:
                 if layout is not self._layouts[0]:
                     self._layouts.remove(layout)
                     self._layouts.insert(0, layout)
-                return _head(text, layout.kind, *found.group(*layout.groups), found.end(), end), layout.bare
+                return _head(text, layout.kind, found.group(*layout.groups), found.end(), end), layout.bare
         return None
 
     def _scan(self, line: str) -> Head | None:
@@ -142,7 +142,7 @@ class Heads:
         if self._met[layout] == _OFTEN and len(self._layouts) < _MOST_LAYOUTS:
             self._layouts.append(_compile(*layout))
         parts = _chosen([*reversed(values), *values_after])
-        return _head(line, kind, time[0], *(parts.get(role) for role in _PARTS), end, len(line))
+        return _head(line, kind, (time[0], *map(parts.get, _PARTS)), end, len(line))
 
 
 def _read_before(line: str, end: int) -> tuple[_Kinds, _Values] | None:
@@ -224,28 +224,18 @@ def _compile(before: _Kinds, time: str, after: _Kinds) -> _Layout:
     return _Layout(re.compile(pattern), time, (one, two, three, four, five, six), bare=len(set(roles)) == 1)
 
 
-def _head(
-    text: str,
-    kind: str,
-    time: str,
-    level: str | None,
-    component: str | None,
-    pid: str | None,
-    host: str | None,
-    epoch: str | None,
-    at: int,
-    end: int,
-) -> Head:
-    """The head of a line that ends at `text[end]`, from what was found up to `text[at]`."""
+def _head(text: str, kind: str, parts: Sequence[str | None], at: int, end: int) -> Head:
+    """The head of a line that ends at `text[end]`, from what was found up to `text[at]`: time and `_PARTS`."""
+    time, level, component, pid, host, epoch = parts
     while at < end and text[at] == " ":
         at += 1
-    if kind == "glog":
+    if kind == "glog" and time:
         level = time[0]
     if component is None and text[end - 1] == ")" and (logger := _LOGGER_LAST.search(text, max(at, end - 120), end)):
         component = logger[1]
     return Head(
         kind,
-        time,
+        time or "",
         _SEVERITIES[level] if level else _leading_level(text, at, end),
         component if component and component != "-" else "",
         int(pid) if pid and pid.isdecimal() else None,
@@ -272,7 +262,7 @@ def _without_time(line: str) -> Head | None:
     if uptime := _UPTIME.match(line):
         _, values, at = _read_after(line, "", uptime.end(), False)
         parts = _chosen(values)
-        return _head(line, "", "", *(parts.get(role) for role in _PARTS), at, len(line))
+        return _head(line, "", ("", *map(parts.get, _PARTS)), at, len(line))
     first = _LEVEL_FIRST.match(line)
     if first is None:
         return None

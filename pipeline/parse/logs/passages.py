@@ -153,9 +153,7 @@ class _Run:
         like.last = event
 
     def _show(self, event: Event, template: int) -> None:
-        text = self._text[event.start : event.end]
-        if event.line_from != event.line_to:
-            text = text.replace("\r", "\n")
+        text = event.of(self._text)
         self._shown.append((text, event, template))
         self.size += len(text) + 1
 

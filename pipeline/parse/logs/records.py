@@ -24,8 +24,8 @@ class Record(NamedTuple):
 
 # What loggers call the same thing, the most telling first; a dot leads into an object inside.
 _TIME = (
-    "timestamp @timestamp time ts @t datetime date eventTime event_time asctime t t.$date timeMillis instant.epochSecond "
-    "__REALTIME_TIMESTAMP log.time"
+    "timestamp @timestamp time ts @t datetime date eventTime event_time asctime t t.$date timeMillis "
+    "instant.epochSecond __REALTIME_TIMESTAMP log.time"
 ).split()
 _LEVEL = (
     "level severity levelname log.level @l loglevel log_level lvl level_name severity_text PRIORITY priority s"

@@ -102,6 +102,11 @@ class _Frame(NamedTuple):
     missing: str
 
 
+def is_dated(at: datetime) -> bool:
+    """Whether a log told of which year `at` is: if none did, it counts from NOWHEN."""
+    return at.year > NOWHEN.year + 10
+
+
 class Clock:
     """Turns the times of one log, in their order, into moments."""
 
@@ -197,14 +202,19 @@ class Clock:
                 best = at
                 if abs(at - near) <= farthest:
                     break
-        return best and Moment(best, "zone" if self._expected else "year" if month else "date")
+        if best is None:
+            return None
+        return Moment(best, "zone" if self._expected else "year" if month else "date")
 
 
 def date_in_name(uri: str) -> datetime | None:
     """The last date in the name or path of a file (syslog-20240501.gz), at noon UTC; None if there is none."""
     dates = _DATE_IN_NAME.findall(uri)
+    if not dates:
+        return None
+    year, _, month, day = dates[-1]
     try:
-        return datetime(*(int(dates[-1][part]) for part in (0, 2, 3)), 12, tzinfo=UTC) if dates else None
+        return datetime(int(year), int(month), int(day), 12, tzinfo=UTC)
     except ValueError:
         return None
 

@@ -61,7 +61,10 @@ BEFORE = {
 #: What may follow a time directly and gives each word its meaning by its place, by the kind of the time.
 PLACED = {
     # host sshd[123]: message, and host last message repeated 3 times
-    "syslog": Word(rf"\s+{_HOST}\s+(?:{_TAG}|(?=(?:last )?message repeated|\d+: |:? ?%[A-Z]|(?:CEF|LEEF):))", ("host", "component", "pid")),
+    "syslog": Word(
+        rf"\s+{_HOST}\s+(?:{_TAG}|(?=(?:last )?message repeated|\d+: |:? ?%[A-Z]|(?:CEF|LEEF):))",
+        ("host", "component", "pid"),
+    ),
     # the same after a time that has a zone, as journalctl and rsyslog write it, or else with a process
     "zoned": Word(
         rf"(?:(?<=\dZ)|(?<=[+-]\d\d:\d\d)|(?<=[+-]\d{{4}})|(?<= [A-Z]{{3}})|(?<= [A-Z]{{4}}))\s+{_HOST}\s+{_TAG}",

@@ -83,8 +83,8 @@ def test_a_stack_trace_stays_with_its_event() -> None:
 
 def test_a_block_says_what_is_known_of_its_event() -> None:
     """Details of an event: time in UTC, level, template, lines, component, host, process; and where a run begins."""
-    log = "2024-05-01T11:30:00+02:00 web1 sshd[812]: error: no key for ann\n  and more\n2024-05-01T11:31:00+02:00 web1 x[1]: on\n"
-    first, second = parse(log.encode(), "a.log").blocks
+    log = b"2024-05-01T11:30:00+02:00 web1 sshd[812]: error: no key for ann\n  and more\n"
+    first, second = parse(log + b"2024-05-01T11:31:00+02:00 web1 x[1]: on\n", "a.log").blocks
     assert first.details == {
         "time_from": "2024-05-01T09:30:00+00:00",
         "time_to": "2024-05-01T09:30:00+00:00",
@@ -101,21 +101,21 @@ def test_a_block_says_what_is_known_of_its_event() -> None:
     assert (second.details["line_from"], "begins" in second.details) == (3, False)
 
 
-def test_a_hundred_thousand_equal_lines_are_one_short_text() -> None:
+def test_ten_thousand_equal_lines_are_one_short_text() -> None:
     """Equal events are shown three times and counted, with the first and the last time; all are accounted for."""
     at = datetime(2024, 5, 1)
-    log = "".join(f"{at + timedelta(seconds=n)} WARN pool: connection reset by peer\n" for n in range(100_000))
+    log = "".join(f"{at + timedelta(seconds=n)} WARN pool: connection reset by peer\n" for n in range(10_000))
     parsed = parse(log.encode(), "a.log")
     assert parsed.text.split("\n") == [
         "2024-05-01 00:00:00 WARN pool: connection reset by peer",
         "2024-05-01 00:00:01 WARN pool: connection reset by peer",
         "2024-05-01 00:00:02 WARN pool: connection reset by peer",
-        "… 100,000 in all like: connection reset by peer, from 2024-05-01 00:00:00 to 2024-05-02 03:46:39",
+        "… 10,000 in all like: connection reset by peer, from 2024-05-01 00:00:00 to 2024-05-01 02:46:39",
     ]
-    assert parsed.metadata["counted"] == 99_997
+    assert parsed.metadata["counted"] == 9_997
     told = parsed.blocks[-1].details
-    assert (told["events"], told["line_from"], told["line_to"]) == (99_997, 4, 100_000)
-    assert (told["time_to"], told["levels"]) == ("2024-05-02T03:46:39+00:00", ["warning"])
+    assert (told["events"], told["line_from"], told["line_to"]) == (9_997, 4, 10_000)
+    assert (told["time_to"], told["levels"]) == ("2024-05-01T02:46:39+00:00", ["warning"])
     assert told["templates"] == ["connection reset by peer"]
 
 
