@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from tests.pipeline.parse.golden import FOLDER, expected, parsed
-from tests.pipeline.parse.samples import SAMPLES
+from tests.pipeline.parse.golden import FOLDER, SAMPLES, expected, parsed
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))
