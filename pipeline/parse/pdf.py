@@ -15,12 +15,12 @@ from pipeline.parse import ocr
 from pipeline.parse.builder import Builder
 from pipeline.parse.compose import Outline, compose
 from pipeline.parse.geometry import Run
-from pipeline.parse.members import Takings
 from pipeline.parse.paragraphs import heading_key
 from pipeline.parse.pdfinfo import described
 from pipeline.parse.pdfium import Pdf, Sheet, Unopened
 from pipeline.parse.rescue import rescued
 from pipeline.parse.running import Running, find_running
+from pipeline.parse.takings import Takings
 from pipeline.types import Parsed
 
 #: The environment variable with passwords to try on locked files: one a line, or parted by commas.

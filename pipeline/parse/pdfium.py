@@ -12,15 +12,16 @@ from pipeline.errors import Rejected
 from pipeline.parse import pdfmarks
 from pipeline.parse.geometry import Box, Run
 from pipeline.parse.layout import may_hold_table
-from pipeline.parse.members import Takings
 from pipeline.parse.ocr import RESOLUTION, Picture
 from pipeline.parse.pdftext import TextReader, View
+from pipeline.parse.takings import Takings
 
 # PDFium keeps global state and must be entered by one thread at a time; finalizers included, so all is closed within.
 _PDFIUM = threading.Lock()
 
 #: A page with fewer runs than this may be a scan with a stamp on it.
 _FEW_RUNS = 12
+_INFORMATION = ("Title", "Author", "Subject", "Keywords", "CreationDate", "ModDate")
 _MOST_DOTS = 10_000  # of a page's longer side, when it is drawn
 
 
@@ -147,8 +148,9 @@ class Pdf:
             raw.FPDF_ClosePage(page)
 
     def information(self) -> dict[str, str]:
-        """The document information dictionary: Title, Author, CreationDate, …; "" for what is absent."""
-        return dict(self._document.get_metadata_dict())
+        """What the document information dictionary says; "" for what is absent."""
+        read = self._raw.FPDF_GetMetaText
+        return {key: pdfmarks.string(read, self._document, key.encode()) for key in _INFORMATION}
 
     def language(self) -> str:
         """What the catalog names as the document's language (a tag as of RFC 3066), else ""."""

@@ -23,14 +23,14 @@ from pipeline.parse.geometry import OBLIQUE, RTL, Box, Run, box_of, turned
 _HYPHENS = ("\x02", "\ufffe")
 _LINE = re.compile("[^\r\n\x02\ufffe]*[^\\s\x02\ufffe][^\r\n\x02\ufffe]*")
 _WORD = re.compile(r"\S+")
-_BOLD = re.compile(r"bold|black|heavy|demi|bx\d|-medi\b", re.I)
+_BOLD = re.compile(r"(?i:bold|black|heavy|demi|bx\d|sfsx|-medi\b)|[-,.f](?:Bd|Hv|Sb|SB|Xb|Blk)|\.B\b")
 _MONO = re.compile(r"mono|courier|consol|menlo|typewriter|cmtt|sftt|inconsolata|lettergothic", re.I)
 _FORCE_BOLD, _FIXED_PITCH = 1 << 18, 1
 #: More than any space within a line (but for a few justified ones, which layout joins again), in type sizes.
 _GAP = 0.7
 _SAMPLED = 8  # one line of so many is looked at word by word
 _SHORT = 12  # characters: as quickly looked at as not
-_FEWEST_LETTERS = 100  # that say how wide a font's are
+_FEWEST_LETTERS, _MOST_LETTERS = 100, 10_000  # that say how wide a font's are
 _LONGEST_NAME = 128  # of a font, in bytes
 _PRIVATE = re.compile("[\uf000-\uf0ff]")
 # What the fonts of old word processors have in place of bullets and signs.
@@ -307,7 +307,7 @@ class _PageText:
             if (bold or mono) and first < last:
                 other = reader.font(handle, index(words[first if main == last else last][0]))
                 bold, mono = bold and other.bold, mono and other.mono
-            if not turn:
+            if not turn and font.letters < _MOST_LETTERS:
                 font.learn(lengths[first : last + 1], here, size)
             text = self._said(words[first][0], words[last][1], end)
             runs.append(self._run(text, here, at, turn, size, bold, mono))

@@ -14,6 +14,7 @@ _EDGE = 0.18  # of a page's height, at its top and at its bottom
 _MOST_LINES = 5  # of a header or footer
 _FEWEST = 3  # pages, or all of two, where it stands apart
 _DENSITY = 0.4  # of the pages between the first and the last: it may be a chapter's, or on every other page
+_MOST = 0.8  # of the pages
 _PART = 0.5  # of the pages: on fewer it is the header of a part
 # Times the type of the text: what is larger is a title, though it be that of ten slides, unless it is on so many.
 _LARGEST, _MANY = 1.3, 20
@@ -79,6 +80,7 @@ def find_running(pages: Sequence[Page], body: float) -> Running:
     places: dict[int, set[int]] = defaultdict(set)
     metadata: dict[str, list[str]] = {"headers": [], "footers": []}
     repeated = list(_outside_text(groups, repeated))
+    repeated += _in_their_place(groups, repeated, len(texts))
     for _, kept in repeated:
         for one in kept:
             places[one.page].add(one.run.order)
@@ -109,6 +111,30 @@ def _outside_text(
         level = zone, _level(kept[0])
         if len(running[level]) >= _DENSITY * len(here[level]):
             yield zone, kept
+
+
+def _in_their_place(
+    groups: Mapping[tuple[str, str], Sequence[_Seen]], repeated: Sequence[tuple[str, Sequence[_Seen]]], count: int
+) -> list[tuple[str, list[_Seen]]]:
+    """Lines that no other page has, where nearly every page has one that repeats: those of a short part."""
+    pages: dict[tuple[str, int], set[int]] = defaultdict(set)
+    sizes: dict[tuple[str, int], float] = defaultdict(float)
+    for zone, kept in repeated:
+        for one in kept:
+            place = zone, _level(one)
+            pages[place].add(one.page)
+            sizes[place] = max(sizes[place], one.run.size)
+    taken = {place for place, on in pages.items() if place[0] != "side" and len(on) >= max(_MANY, _MOST * count)}
+    known = {(one.page, one.run.order) for _, kept in repeated for one in kept}
+    return [
+        (zone, [one])
+        for (zone, _), seen in groups.items()
+        for one in seen
+        if one.apart
+        and (place := (zone, _level(one))) in taken
+        and one.run.size <= sizes[place]
+        and (one.page, one.run.order) not in known
+    ]
 
 
 def _titles(
