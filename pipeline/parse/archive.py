@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from pipeline.errors import Rejected
-from pipeline.parse.members import MOST_MEMBERS, Takings, check_depth, readable, too_much, whole
+from pipeline.parse.takings import Takings, check_depth, readable, too_much, whole
 from pipeline.types import Parsed
 
 ZIP = "application/zip"
@@ -94,7 +94,7 @@ def _parsed(kind: str, takings: Takings, found: int, left_out: int, broken: bool
     if broken:
         warnings.append("the archive is damaged or breaks off: what comes before that is taken out")
     if found > len(takings.members):
-        warnings.append(f"of its {found:,} files only the first {MOST_MEMBERS:,} are taken out: split the archive")
+        warnings.append(f"of its {found:,} files only the first {len(takings.members):,} are taken out: split the archive")
     if left_out:
         warnings.append(f"{left_out} files of macOS that hold no content (__MACOSX, .DS_Store) are left out")
     metadata = {"files": found, **({"comment": comment.strip()} if comment.strip() else {})}

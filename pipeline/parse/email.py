@@ -15,7 +15,7 @@ from pipeline.errors import Rejected
 from pipeline.parse.builder import Builder
 from pipeline.parse.decode import decode, wide_encoding
 from pipeline.parse.html import add_html
-from pipeline.parse.members import Takings, check_depth
+from pipeline.parse.takings import Takings, check_depth
 from pipeline.parse.text import add_plain
 from pipeline.types import Parsed
 

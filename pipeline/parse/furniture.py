@@ -102,13 +102,13 @@ def _main(root: Any) -> Any:
 
 
 def _beside(main: Any) -> Iterator[Any]:
-    """All that is not `main`, nor in it, nor around it; but headings above it may be its title."""
-    inner = main
-    for around in main.iterancestors():
-        for child in around:
-            if child is not inner and isinstance(child.tag, str) and child.tag not in ("head", "h1"):
-                yield child
-        inner = around
+    """All that is not `main`, nor in it, nor around it; but a page's first heading may stand above it."""
+    kept = {main, *main.iterancestors()}
+    title = next(iter(main.getroottree().xpath("//h1")), None)
+    if title is not None:
+        kept |= {title, *title.iterancestors()}
+    for around in kept - {main, title}:
+        yield from (child for child in around if isinstance(child.tag, str) and child not in kept)
 
 
 def _is_furniture(element: Any, share: _Share, whole: int) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from pipeline.members import INSIDE
 from pipeline.parse import sniff
-from pipeline.parse.members import INSIDE
 from pipeline.parse.source import LANGUAGES, NAMES, SOURCE
 
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import Rejected
-from pipeline.parse import archive, members, parse
+from pipeline.members import DEEPEST
+from pipeline.parse import archive, parse, takings
 from pipeline.types import Member, Parsed
 from tests.pipeline.parse.packed import tarred, zipped
 
@@ -62,7 +63,7 @@ def test_zstandard_archives_are_opened() -> None:
 @given(st.lists(NAMES, max_size=8))
 def test_any_names_are_made_safe_and_unique(names: list[str]) -> None:
     """Whatever names say, what becomes of them leads into the archive, can be written down, and is unique."""
-    made = members.Names()
+    made = takings.Names()
     unique = [made.unique(name) for name in names]
     assert len(set(unique)) == len(names)
     assert all(is_safe(name) and name.encode() for name in unique)
@@ -163,7 +164,7 @@ def test_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """What unpacks to too much, in all or for its size, and a hole that claims to be a file, are refused as traps."""
     parsed = parse(zipped({"bomb": bytes(40 << 20), "a.txt": b"1"}), "a.zip")
     assert taken(parsed) == {"a.txt": b"1"} and "500 times its packed size" in refused(parsed)["bomb"]
-    monkeypatch.setattr(members, "MOST_BYTES", 1000)
+    monkeypatch.setattr(takings, "MOST_BYTES", 1000)
     some = parse(zipped({"a": b"x" * 600, "b": b"y" * 600, "c": b"z" * 300}), "a.zip")
     assert list(taken(some)) == ["a", "c"] and "more than" in refused(some)["b"]
     hole = tarfile.TarInfo("hole")
@@ -183,16 +184,16 @@ def test_an_archive_that_lies_about_sizes_is_cut_short() -> None:
 
 def test_there_is_an_end_to_members_and_depth(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of too many files the first are taken, with a warning; an archive too deep inside others is not opened."""
-    monkeypatch.setattr(members, "MOST_MEMBERS", 3)
+    monkeypatch.setattr(takings, "MOST_MEMBERS", 3)
     parsed = parse(zipped({f"{number}.txt": b"x" for number in range(5)}), "a.zip")
     assert list(taken(parsed)) == ["0.txt", "1.txt", "2.txt"] and "5 files" in parsed.warnings[0]
     uri, data = "a.zip", zipped({"a.txt": b"deep"})
-    for _ in range(6):
+    for _ in range(DEEPEST + 1):
         data = zipped({"a.zip": data})
-    for _ in range(5):
+    for _ in range(DEEPEST):
         (member,) = parse(data, uri).members
         uri, data = f"{uri}!/{member.name}", member.data
-    with pytest.raises(Rejected, match="5 documents deep"):
+    with pytest.raises(Rejected, match="deeper than documents do"):
         parse(data, uri)
 
 

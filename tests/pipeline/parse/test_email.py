@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import Rejected
+from pipeline.members import DEEPEST
 from pipeline.parse import detect_media_type, parse
 from tests.pipeline.parse.law import blocks, obeys_the_law
 
@@ -101,14 +102,14 @@ def test_a_message_without_words_has_its_members() -> None:
 
 
 def test_messages_too_deep_inside_each_other_are_refused() -> None:
-    """The fifth message inside messages is read, and what it holds is refused with the reason."""
+    """The deepest message that may be inside others is read, and what it holds is refused with the reason."""
     nested = message()
-    for _ in range(7):
+    for _ in range(DEEPEST + 1):
         around = message()
         around.add_attachment(nested)
         nested = around
     uri, data = "a.eml", bytes(nested)
-    for _ in range(5):
+    for _ in range(DEEPEST):
         (member,) = parse(data, uri).members
         uri, data = f"{uri}!/{member.name}", member.data
     deepest = parse(data, uri)

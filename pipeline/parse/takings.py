@@ -1,4 +1,4 @@
-"""What documents inside documents have in common: names that are safe, readable and unique; how much is too much."""
+"""Taking members out of a document: names that are safe, readable and unique, and how much is too much."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ import unicodedata
 from collections.abc import Iterable
 
 from pipeline.errors import Rejected
+from pipeline.members import DEEPEST, depth
 from pipeline.parse.decode import decode
 from pipeline.types import Member
-
-#: Between the URI of a document and the name of a member of it.
-INSIDE = "!/"
 
 MOST_MEMBERS = 10_000
 #: What the members of one document may come to, in bytes.
 MOST_BYTES = 1 << 30
-#: How deep documents may lie in documents.
-MOST_DEPTH = 5
 
 _LONGEST_NAME = 500
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffd]")
@@ -30,8 +26,8 @@ _ODD_IN_CP437 = re.compile("[\u0370-\u03ff\u2200-\u259f\u2300-\u23ff⌐¬½¼«�
 
 def check_depth(uri: str) -> None:
     """Raises Rejected if what is at `uri` lies too deep inside other documents for its members to be taken out."""
-    if uri.count(INSIDE) >= MOST_DEPTH:
-        raise Rejected(f"it lies {MOST_DEPTH} documents deep inside others and holds more: it may be a trap")
+    if depth(uri) >= DEEPEST:
+        raise Rejected(f"it lies inside of {DEEPEST} others and holds more, deeper than documents do: it may be a trap")
 
 
 class Names:
