@@ -30,6 +30,7 @@ _MARGINS = ("header", "header-left", "header-first", "footer", "footer-left", "f
 _PAGE_OF = re.compile(r"\W*(?:\w{1,8}\W*)?(?:(?:of|von|de|sur|di|av|van|из)\W*)?")
 # A row or cell may be said to be repeated to the edge of the sheet.
 _MOST_REPEATED = 1000
+_MOST_SPACES = 64
 _MOST_LINKS = 50
 
 
@@ -256,7 +257,7 @@ class _Reader:
             if tag in _ASIDE:
                 aside.append(child)
             elif tag == f"{TEXT}s":
-                parts.append(" " * min(_MOST_REPEATED, number(child.get(f"{TEXT}c"), 1)))
+                parts.append(" " * min(_MOST_SPACES, number(child.get(f"{TEXT}c"), 1)))
             elif tag == f"{TEXT}tab":
                 parts.append("\t")
             elif tag == f"{TEXT}line-break":

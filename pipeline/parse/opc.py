@@ -77,13 +77,13 @@ class Package:
         try:
             return self._archive.read(found)
         except _BROKEN:
-            self._note(name)
+            self.note(name)
             return None
 
     def xml(self, name: str) -> Any:
         """The root element of a part, as far as it is well-formed; None if it cannot be had.
 
-        No entity is resolved, and what is nested more than 256 deep or longer than 10 MB in one piece is damaged: the
+        Entities are left out, and what is nested more than 256 deep or longer than 10 MB in one piece is damaged: the
         limits are libxml2's own.
         """
         from lxml import etree
@@ -101,7 +101,9 @@ class Package:
         except etree.XMLSyntaxError:  # there is no element at all
             root = None
         if root is None or parser.error_log:
-            self._note(name)
+            self.note(name)
+        if root is not None and root.getroottree().docinfo.internalDTD is not None:
+            etree.strip_elements(root, etree.Entity, with_tail=False)
         return root
 
     def relations(self, name: str = "") -> dict[str, Relation]:
@@ -137,7 +139,8 @@ class Package:
         """A sentence for each damaged part."""
         return (f"the part {name} is damaged; what could be read of it was" for name in self.damaged)
 
-    def _note(self, name: str) -> None:
+    def note(self, name: str) -> None:
+        """Remember that the part `name` is damaged."""
         if name not in self.damaged:
             self.damaged.append(name)
 

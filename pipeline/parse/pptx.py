@@ -37,15 +37,17 @@ def parse(data: bytes, uri: str) -> Parsed:
     links: dict[str, None] = {}
     footers: dict[str, None] = {}
     first = ""
+    read: set[str] = set()
     relations = package.relations(main)
     lists = (package.xml(one.target) for one in relations.values() if one.kind in ("commentAuthors", "authors"))
     authors = {one.get("id"): one.get("name") or "" for list_ in lists if list_ is not None for one in list_}
     for page, listed in enumerate(root.iterfind(f"{_P}sldIdLst/{_P}sldId"), 1):
         relation = relations.get(listed.get(f"{_R}id") or "")
-        slide = None if relation is None else package.xml(relation.target)
+        slide = None if relation is None or relation.target in read else package.xml(relation.target)
         if slide is None or relation is None:
             builder.warn(f"slide {page} is missing or damaged")
         else:
+            read.add(relation.target)
             reader = _Slide(builder, package, relation.target, page, links, footers)
             reader.read(slide, authors)
             first = first or (reader.title if page == 1 else "")

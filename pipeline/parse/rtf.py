@@ -316,20 +316,22 @@ class _Reader:
                 self._show(one)
 
     def _show(self, story: _Story) -> None:
-        texts = [text.strip() for _, text, _ in story.blocks]
-        if story.kind in ("footnote", "comment"):
-            text = "\n".join(texts)
-            self._builder.add("footnote", f"{story.author}: {text}" if story.author and text else text)
-        elif story.kind in ("header", "footer"):
-            for text in texts:
-                if text not in self._seen and not (story.counts_pages and _PAGE_OF.fullmatch(text)):
-                    self._seen.add(text)
-                    self._builder.add("paragraph", text)
-        else:
-            for kind, text, level in story.blocks:
-                self._builder.add(kind, text, level=level)
-        for one in story.beside:
-            self._show(one)
+        waiting = [story]
+        while waiting:
+            one = waiting.pop()
+            waiting += reversed(one.beside)
+            texts = [text.strip() for _, text, _ in one.blocks]
+            if one.kind in ("footnote", "comment"):
+                text = "\n".join(texts)
+                self._builder.add("footnote", f"{one.author}: {text}" if one.author and text else text)
+            elif one.kind in ("header", "footer"):
+                for text in texts:
+                    if text not in self._seen and not (one.counts_pages and _PAGE_OF.fullmatch(text)):
+                        self._seen.add(text)
+                        self._builder.add("paragraph", text)
+            else:
+                for kind, text, level in one.blocks:
+                    self._builder.add(kind, text, level=level)
 
 
 def _codepage(number: int | None) -> str:

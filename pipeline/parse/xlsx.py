@@ -12,7 +12,7 @@ from pipeline.parse.builder import Builder
 from pipeline.parse.drawing import A, description, said_by, text_of
 from pipeline.parse.numbering import number
 from pipeline.parse.opc import Package, Relation, described
-from pipeline.parse.sheet import Cells, add_sheet
+from pipeline.parse.sheet import Area, Cells, add_sheet
 from pipeline.types import Parsed
 
 _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -26,6 +26,7 @@ _LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?!h+\]|m+\]|s+\])[^\]]*\]', re.I)
 _DATES = {*range(14, 18), 22, *range(27, 32), 36, *range(50, 59)}
 _TIMES = {18, 19, 20, 21, 32, 33, 34, 35, 45, 46, 47}
 _MOST_LINKS = 50
+_MISSING = Relation("", "", True)
 _ROWS, _COLUMNS = 1 << 20, 1 << 14
 
 
@@ -39,12 +40,15 @@ def parse(data: bytes, uri: str) -> Parsed:
     main, root = package.main("xl/workbook.xml")
     builder = Builder()
     book = _Book(package, main, root)
+    read: set[str] = set()
     for page, sheet in enumerate(root.iterfind(f"{_S}sheets/{_S}sheet"), 1):
-        relation = book.relations.get(sheet.get(f"{_R}id") or "")
-        if relation is not None and relation.kind == "chartsheet":
+        relation = book.relations.get(sheet.get(f"{_R}id") or "", _MISSING)
+        title = sheet.get("name") or ""
+        if relation.kind == "chartsheet":
             book.add_drawings(builder, relation.target, page)
-        elif relation is None or not book.add(builder, sheet.get("name") or "", relation.target, page):
-            builder.warn(f"the sheet {sheet.get('name')} is missing or damaged")
+        elif relation.target in read or not book.add(builder, title, relation.target, page):
+            builder.warn(f"the sheet {title} is missing or damaged")
+        read.add(relation.target)
     if book.uncomputed:
         builder.warn(f"the file has no results of some formulas ({book.uncomputed:,}): they were never computed")
     title, metadata = described(package)
@@ -94,32 +98,32 @@ class _Book:
             elif kind == "comments":
                 self._comments(builder, target, page)
 
-    def _read(self, data: bytes, name: str) -> tuple[Cells, list[tuple[int, int, int, int]]]:
+    def _read(self, data: bytes, name: str) -> tuple[Cells, list[Area]]:
         from lxml import etree
 
         cells: Cells = {}
-        merged = []
+        merged: list[Area] = []
         row = 0
         events = etree.iterparse(
             io.BytesIO(data), tag=("{*}row", "{*}mergeCell"), resolve_entities=False, no_network=True, recover=True
         )
-        for _, element in events:
-            if element.tag.endswith("mergeCell"):
-                first, _, last = (element.get("ref") or "").partition(":")
-                if (start := _place(first)) and (end := _place(last)):
-                    merged.append((*start, *end))
-                continue
-            row = number(element.get("r"), row + 1)
-            if not 0 < row <= _ROWS:
-                continue
-            line = dict(self._cells(element))
-            if line:
-                cells[row] = line
-            element.clear()
-            while element.getprevious() is not None:
-                del element.getparent()[0]
-        if events.error_log and name not in self._package.damaged:
-            self._package.damaged.append(name)
+        try:
+            for _, element in events:
+                if element.tag.endswith("mergeCell"):
+                    first, _, last = (element.get("ref") or "").partition(":")
+                    if (start := _place(first)) and (end := _place(last)):
+                        merged.append((*start, *end))
+                    continue
+                row = number(element.get("r"), row + 1)
+                if 0 < row <= _ROWS and (line := dict(self._cells(element))):
+                    cells[row] = line
+                element.clear()
+                while element.getprevious() is not None:
+                    del element.getparent()[0]
+        except etree.XMLSyntaxError:  # there is no element at all
+            self._package.note(name)
+        if events.error_log:
+            self._package.note(name)
         return cells, merged
 
     def _cells(self, row: Any) -> Iterator[tuple[int, str]]:
@@ -175,7 +179,7 @@ class _Book:
             elif element.tag.endswith("txBody"):
                 builder.add("paragraph", "\n".join(map(text_of, element.iterchildren(f"{A}p"))), page=page)
             else:
-                chart = self._package.relations(name).get(element.get(f"{_R}id") or "", Relation("", "", True))
+                chart = self._package.relations(name).get(element.get(f"{_R}id") or "", _MISSING)
                 root = None if chart.external else self._package.xml(chart.target)
                 for text in () if root is None else said_by(root):
                     builder.add("caption", text, page=page)

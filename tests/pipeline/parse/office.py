@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from xml.sax.saxutils import escape
 
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/"
@@ -31,10 +31,17 @@ _OPEN = " ".join(
 def archive(parts: Mapping[str, str | bytes]) -> bytes:
     """A zip archive of parts."""
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as package:
+    with zipfile.ZipFile(stream, "w") as package:
         for name, data in parts.items():
-            package.writestr(zipfile.ZipInfo(name, (2024, 1, 1, 0, 0, 0)), data)
+            package.writestr(zipfile.ZipInfo(name, (2024, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
     return stream.getvalue()
+
+
+def edited(data: bytes, name: str, change: Callable[[bytes], bytes]) -> bytes:
+    """The same archive with one part changed."""
+    with zipfile.ZipFile(io.BytesIO(data)) as package:
+        parts = {member: package.read(member) for member in package.namelist()}
+    return archive({**parts, name: change(parts[name])})
 
 
 def relations(**targets: tuple[str, str]) -> str:
@@ -187,6 +194,11 @@ def xlsx(*sheets: tuple[str, str], more: Mapping[str, str] | None = None, rels: 
         parts["xl/sheets/_rels/sheet1.xml.rels"] = rels
     parts |= {f"xl/{name}": f"{_XML}{part}" for name, part in (more or {}).items()}
     return archive(parts)
+
+
+def shared(text: str) -> str:
+    """The inside of the part that holds the texts which cells share: one."""
+    return f"<sst {_SHEETS}><si><t>{text}</t></si></sst>"
 
 
 def tolls() -> bytes:
