@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.parse.compressed import unpack_all
 from pipeline.parse.decode import decode_as_written
 from pipeline.parse.logs import (
-    Event,
     Miner,
     Passage,
     clean,
@@ -53,7 +52,7 @@ def parse(data: bytes, uri: str) -> Parsed:
     parts: list[str] = []
     blocks: list[Block] = []
     at = 0
-    for passage in read_passages(text, tally.count(read_events(text, near)), miner):
+    for passage in read_passages(text, read_events(text, near), miner):
         details = tally.details(passage)
         for part in _bounded(passage.text):
             blocks.append(Block("log", at, at + len(part), details=details))
@@ -78,7 +77,7 @@ def events_of(data: bytes, uri: str) -> Iterator[Mapping[str, Any]]:
     near = date_in_name(uri)
     miner = Miner()
     # A template is known when all events are: they are read twice, since a log of them all may not fit in memory.
-    numbers = array("L", (miner.add(event.message) for event in read_events(text, near)))
+    numbers = array("L", (miner.add(event.message)[0] for event in read_events(text, near)))
     for event, number in zip(read_events(text, near), numbers, strict=True):
         yield {
             "timestamp": event.timestamp.isoformat() if event.timestamp is not None else None,
@@ -100,21 +99,14 @@ class _Tally:
     def __init__(self) -> None:
         self._events = 0
         self._counted = 0
-        self._levels: Counter[str] = Counter()
+        self._levels = Counter[str]()
         self._from: datetime | None = None
         self._to: datetime | None = None
 
-    def count(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The same events, counted as they pass."""
-        levels = self._levels
-        for event in events:
-            self._events += 1
-            if event.level is not None:
-                levels[event.level] += 1
-            yield event
-
     def details(self, passage: Passage) -> dict[str, Any]:
-        """What is known of a passage, for its block."""
+        """What is known of a passage, for its block; the passage is counted in."""
+        self._events += passage.events
+        self._levels.update(passage.levels)
         details: dict[str, Any] = {}
         if passage.times is not None and is_dated(passage.times[0]):
             earliest, latest = passage.times

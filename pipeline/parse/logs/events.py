@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pipeline.parse.logs import stanzas
 from pipeline.parse.logs.heads import Head, Heads
 from pipeline.parse.logs.records import Record, read_json, read_logfmt
-from pipeline.parse.logs.times import TIME, Clock, Moment
+from pipeline.parse.logs.times import TIME, YEARLESS, Clock, Moment
 from pipeline.parse.logs.traces import Trace
 from pipeline.parse.logs.wrappers import Wrapped, unwrap
 
@@ -254,20 +254,20 @@ class _Reader:
             record = stanzas.read_stanza(event.stanza, self._text[event.start : event.end])
             message = record.message if record and record.message else message
         if head is not None:
-            _, _, level, component, pid, host, epoch, _ = head
-            if epoch is not None:
+            kind, time, level, component, pid, host, epoch, _ = head
+            if epoch is not None and kind in YEARLESS:
                 self._clock.expect(float(epoch))
         else:
-            level, component, pid, host = None, "", None, ""
-        moment = self._clock.read(head.kind, head.time) if head and head.kind else self._moment(wrapped, record)
+            kind, time, level, component, pid, host = "", "", None, "", None, ""
+        moment = self._clock.read(kind, time) if kind else self._moment(wrapped, record)
         if record is not None:
             level, component = record.level or level, component or record.component
             pid, host = record.pid if pid is None else pid, host or record.host
         if wrapped is not None:
             component, host = component or wrapped.component, host or wrapped.host
         at, missing = moment or (None, "")
-        return Event(
-            event.start, event.end, event.line_from, event.line_to, at, missing, level, component, pid, host, message
+        return Event._make(
+            (event.start, event.end, event.line_from, event.line_to, at, missing, level, component, pid, host, message)
         )
 
     def _moment(self, wrapped: Wrapped | None, record: Record | None) -> Moment | None:

@@ -233,15 +233,17 @@ def _head(text: str, kind: str, parts: Sequence[str | None], at: int, end: int) 
         level = time[0]
     if component is None and text[end - 1] == ")" and (logger := _LOGGER_LAST.search(text, max(at, end - 120), end)):
         component = logger[1]
-    return Head(
-        kind,
-        time or "",
-        _SEVERITIES[level] if level else _leading_level(text, at, end),
-        component if component and component != "-" else "",
-        int(pid) if pid and pid.isdecimal() else None,
-        host if host and host != "-" else "",
-        epoch,
-        at,
+    return Head._make(
+        (
+            kind,
+            time or "",
+            _SEVERITIES[level] if level else _leading_level(text, at, end),
+            component if component and component != "-" else "",
+            int(pid) if pid and pid.isdecimal() else None,
+            host if host and host != "-" else "",
+            epoch,
+            at,
+        )
     )
 
 

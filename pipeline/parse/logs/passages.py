@@ -1,24 +1,23 @@
 """A log's events as text to be searched: each as it was written, but floods in a few lines.
 
 Events are gathered in runs. A run ends at a pause, or when it has shown enough. Of each template a run shows three
-events at most, and only what more than digits sets apart from those it has shown; of a template that is new to the log
-the first three in any case. The others are counted. What was counted is told where the run ends: how many events, like
-what, from when to when, and the words that set them apart. So a million equal lines become one text, and yet what an
-ordinary log names (hosts, users, files) is there.
+events at most, and only what more than numbers, paths and the like set apart from those it has shown; of a template
+that is new to the log the first three in any case. The others are counted. What was counted is told where the run ends:
+how many events, like what, from when to when, and the words that set them apart. So a million equal lines become one
+text, and yet what an ordinary log names (hosts, users) is there.
 
 A run that has ended depends on nothing that comes later: a log that grows keeps the passages of all runs but the last.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
 from pipeline.parse.logs.events import Event
-from pipeline.parse.logs.templates import Miner, blur_digits
+from pipeline.parse.logs.templates import VARIABLE, Miner
 
 _EXAMPLES = 3
 # Messages of a template that are kept to tell apart, and words that are told of them.
@@ -27,12 +26,10 @@ _MOST_WORDS = 16
 # Characters that a run shows.
 _ENOUGH = 32_768
 # A pause is over so many seconds long, and so many times the mean gap between events of late.
-_PAUSE = 600.0
+_PAUSE = 1800.0
 _MEAN_GAPS = 20
 _LATELY = 16
 _LONGEST_TEMPLATE = 300
-# Digits (and what is no word at all) set messages apart that are not worth telling.
-_VARIES = re.compile(r"0|^\W*$")
 # How a time is told whose day, or year, the log does not know.
 _FORMATS = {"date": "%H:%M:%S", "year": "%m-%d %H:%M:%S", "zone": "%Y-%m-%d %H:%M:%S", "": "%Y-%m-%d %H:%M:%S%z"}
 
@@ -40,8 +37,8 @@ _FORMATS = {"date": "%H:%M:%S", "year": "%m-%d %H:%M:%S", "zone": "%Y-%m-%d %H:%
 class Passage(NamedTuple):
     """One event as it was written; or, where `events` of one template were only counted, what is told of them.
 
-    `first` and `last` are the first and the last of them. `times` are the earliest and the latest, None if unknown, and
-    `levels` all that there were, among the events of this template in this run. A passage that `begins` starts a run.
+    `first` and `last` are the first and the last of them, `levels` how many had each. `times` are the earliest and the
+    latest of all events of this template in this run, None if unknown. A passage that `begins` starts a run.
     """
 
     text: str
@@ -50,7 +47,7 @@ class Passage(NamedTuple):
     last: Event
     events: int
     times: tuple[datetime, datetime] | None
-    levels: tuple[str, ...]
+    levels: Mapping[str, int]
     shown: bool
     begins: bool
 
@@ -91,29 +88,16 @@ class _Pace:
 
 
 class _Like:
-    """The events of one template in a run."""
+    """The events of one template in a run. `first`, `last` and `levels` are those of the events that are counted."""
 
     __slots__ = ("counted", "earliest", "first", "last", "latest", "levels", "said", "shown")
 
     def __init__(self, first: Event) -> None:
         self.shown = self.counted = 0
-        self.first = self.last = first  # of those that are counted
+        self.first = self.last = first
         self.earliest = self.latest = first.timestamp
-        self.levels: dict[str, None] = {}
-        self.said: dict[bytes, None] = {}  # what they say, digits aside
-
-    def extend(self, event: Event) -> None:
-        """Take in when `event` was, and how severe."""
-        if event.level is not None:
-            self.levels[event.level] = None
-        at = event.timestamp
-        if at is not None:
-            if self.latest is None or self.earliest is None:
-                self.earliest = self.latest = at
-            elif at > self.latest:
-                self.latest = at
-            elif at < self.earliest:
-                self.earliest = at
+        self.levels: dict[str, int] = {}
+        self.said: dict[str, None] = {}  # what they say, masked
 
 
 class _Run:
@@ -132,15 +116,20 @@ class _Run:
 
     def add(self, event: Event) -> None:
         """Show `event`, or only count it."""
-        template = self._miner.add(event.message)
+        template, said = self._miner.add(event.message)
         like = self._like.get(template)
         if like is None:
             like = self._like[template] = _Like(event)
-        like.extend(event)
-        new = False
-        if len(like.said) < _MOST_KEPT:
-            said = blur_digits(event.message)
-            new = said not in like.said
+        at = event.timestamp
+        if at is not None:
+            if like.latest is None or like.earliest is None:
+                like.earliest = like.latest = at
+            elif at > like.latest:
+                like.latest = at
+            elif at < like.earliest:
+                like.earliest = at
+        new = said not in like.said
+        if new and len(like.said) < _MOST_KEPT:
             like.said[said] = None
         if like.shown < _EXAMPLES and (new or self._ever[template] < _EXAMPLES):
             like.shown += 1
@@ -151,6 +140,8 @@ class _Run:
             like.first = event
         like.counted += 1
         like.last = event
+        if event.level is not None:
+            like.levels[event.level] = like.levels.get(event.level, 0) + 1
 
     def _show(self, event: Event, template: int) -> None:
         text = event.of(self._text)
@@ -162,7 +153,7 @@ class _Run:
         templates = self._miner.templates
         for number, (text, event, kind) in enumerate(self._shown):
             times = (event.timestamp, event.timestamp) if event.timestamp is not None else None
-            levels = (event.level,) if event.level is not None else ()
+            levels = {event.level: 1} if event.level is not None else {}
             template = _shorten(templates[kind].text)
             yield Passage(text, template, event, event, 1, times, levels, shown=True, begins=not number)
         for kind, like in self._like.items():
@@ -170,9 +161,7 @@ class _Run:
                 template = _shorten(templates[kind].text)
                 told = _tell(template, like)
                 times = (like.earliest, like.latest) if like.earliest and like.latest else None
-                yield Passage(
-                    told, template, like.first, like.last, like.counted, times, tuple(like.levels), False, False
-                )
+                yield Passage(told, template, like.first, like.last, like.counted, times, like.levels, False, False)
 
 
 def _shorten(template: str) -> str:
@@ -185,6 +174,9 @@ def _tell(template: str, like: _Like) -> str:
         form = _FORMATS[like.first.missing]
         told += f", from {like.earliest.strftime(form)} to {like.latest.strftime(form)}"
     constant = set(template.split())
-    said = " ".join(said.decode("utf-8", "surrogatepass") for said in like.said).split()
-    words = [word for word in dict.fromkeys(said) if word not in constant and not _VARIES.search(word)]
+    words = [word for word in dict.fromkeys(" ".join(like.said).split()) if word not in constant and _is_name(word)]
     return f"{told}: {' '.join(words[:_MOST_WORDS])}" if words else told
+
+
+def _is_name(word: str) -> bool:
+    return VARIABLE not in word and any(map(str.isalnum, word))

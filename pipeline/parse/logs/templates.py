@@ -68,23 +68,24 @@ class Miner:
         #: Every template, by its number.
         self.templates: list[Template] = []
         self._tree: dict[int, dict[str, list[Template]]] = {}
-        self._known: dict[bytes, int] = {}
+        self._known: dict[bytes, tuple[int, str]] = {}
 
-    def add(self, message: str) -> int:
-        """The number of the template that `message` has."""
+    def add(self, message: str) -> tuple[int, str]:
+        """The number of the template that `message` has, and the message with what is plainly variable masked."""
         message = message[:_LONGEST]
-        # Messages that differ in digits only have one template, and so have those whose numbers differ in length.
-        digits = blur_digits(message)
-        number = self._known.get(digits)
-        if number is None:
+        # Messages that differ in digits only are one when masked, and so are those whose numbers differ in length.
+        digits = message.encode("utf-8", "surrogatepass").translate(_ZEROS)
+        known = self._known.get(digits)
+        if known is None:
             shape = _NUMBER.sub(b"0", digits)
-            number = self._known.get(shape)
-            if number is None:
-                number = self._group(_MASK.sub(VARIABLE, message).split()[:_MOST_WORDS]).number
+            known = self._known.get(shape)
+            if known is None:
+                masked = _MASK.sub(VARIABLE, message)
+                known = self._group(masked.split()[:_MOST_WORDS]).number, masked
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[shape] = self._known[digits] = number
-        return number
+            self._known[shape] = self._known[digits] = known
+        return known
 
     def _group(self, words: list[str]) -> Template:
         leaf = self._leaf(words)
@@ -112,11 +113,6 @@ class Miner:
         if first not in children and len(children) >= _MOST_CHILDREN:
             first = VARIABLE
         return children.setdefault(first, [])
-
-
-def blur_digits(text: str) -> bytes:
-    """`text` with a zero for every digit: the same for messages that differ in digits only."""
-    return text.encode("utf-8", "surrogatepass").translate(_ZEROS)
 
 
 def _resemblance(template: list[str], words: list[str]) -> float:

@@ -63,6 +63,8 @@ KINDS = {
     # 1117838570  1286536309.450  1714555800123, standing alone
     "epoch": r"1\d{9}(?:\.\d{1,9})?(?=[\s:)\]])|1\d{12}(?=\s)",
 }
+#: Those of them that tell no year.
+YEARLESS = frozenset(("syslog", "month_day", "glog", "chromium", "clock"))
 _EDGE = r"(?<![\w./-])"
 #: A time, the name of its kind being `lastgroup`. Nothing that could belong to it stands before it.
 TIME = re.compile(_EDGE + "(?:" + "|".join(f"(?P<{kind}>{KINDS[kind]})" for kind in KINDS if kind != "epoch") + ")")
