@@ -43,6 +43,38 @@ class Run(NamedTuple):
     order: int = 0
 
 
+class View(NamedTuple):
+    """From a page's own space to the page as it is shown: cropped, and turned by `quarters` clockwise.
+
+    It is `plain` if the two are the same.
+    """
+
+    left: float
+    bottom: float
+    width: float
+    height: float
+    quarters: int
+    plain: bool
+
+    def shows(self, box: Box) -> bool:
+        """Whether any of a box is on the page."""
+        return box[2] > 0 and box[3] > 0 and box[0] < self.width and box[1] < self.height
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """Where (x, y) is shown."""
+        x, y = x - self.left, y - self.bottom
+        if self.quarters == 1:
+            return y, self.height - x
+        if self.quarters == 2:
+            return self.width - x, self.height - y
+        return (self.width - y, x) if self.quarters == 3 else (x, y)
+
+    def box(self, box: Box) -> Box:
+        """Where the rectangle (left, bottom, right, top) is shown."""
+        (x0, y0), (x1, y1) = self.point(box[0], box[1]), self.point(box[2], box[3])
+        return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+
+
 Row = list[Run]
 Cell = list[Run]
 

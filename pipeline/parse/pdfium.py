@@ -13,7 +13,7 @@ from pipeline.parse import pdfmarks
 from pipeline.parse.geometry import Box, Run
 from pipeline.parse.layout import may_hold_table
 from pipeline.parse.ocr import RESOLUTION, Picture
-from pipeline.parse.pdftext import TextReader, View
+from pipeline.parse.pdftext import TextReader, view_of
 from pipeline.parse.takings import Takings
 
 # PDFium keeps global state and must be entered by one thread at a time; finalizers included, so all is closed within.
@@ -103,7 +103,7 @@ class Pdf:
         if not page:
             return None
         try:
-            view = View.of(raw, page)
+            view = view_of(raw, page)
             runs = self._text.runs(page, view)
             if runs is None:
                 return None

@@ -9,8 +9,7 @@ import ctypes
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pipeline.parse.geometry import Box
-from pipeline.parse.pdftext import View
+from pipeline.parse.geometry import Box, View
 
 Matrix = tuple[float, float, float, float, float, float]
 Marks = list[tuple[Box, str]]

@@ -14,10 +14,10 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, repeat
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 from pipeline.parse.bidi import Word, in_order, spelt
-from pipeline.parse.geometry import OBLIQUE, RTL, Box, Run, box_of, turned
+from pipeline.parse.geometry import OBLIQUE, RTL, Box, Run, View, box_of, turned
 
 # PDFium puts \ufffe in place of a hyphen that ends a line, and of the line's end; older ones \x02.
 _HYPHENS = ("\x02", "\ufffe")
@@ -41,45 +41,13 @@ _SYMBOLS = {
 }  # fmt: skip
 
 
-class View(NamedTuple):
-    """From a page's own space to the page as it is shown: cropped, and turned by `quarters` clockwise.
-
-    It is `plain` if the two are the same.
-    """
-
-    left: float
-    bottom: float
-    width: float
-    height: float
-    quarters: int
-    plain: bool
-
-    @classmethod
-    def of(cls, raw: Any, page: Any) -> Self:
-        """The view of `page`."""
-        box = raw.FS_RECTF()
-        raw.FPDF_GetPageBoundingBox(page, box)
-        size = raw.FPDF_GetPageWidthF(page), raw.FPDF_GetPageHeightF(page)
-        quarters = raw.FPDFPage_GetRotation(page) % 4
-        return cls(box.left, box.bottom, *size, quarters, box.left == box.bottom == quarters == 0)
-
-    def shows(self, box: Box) -> bool:
-        """Whether any of a box is on the page."""
-        return box[2] > 0 and box[3] > 0 and box[0] < self.width and box[1] < self.height
-
-    def point(self, x: float, y: float) -> tuple[float, float]:
-        """Where (x, y) is shown."""
-        x, y = x - self.left, y - self.bottom
-        if self.quarters == 1:
-            return y, self.height - x
-        if self.quarters == 2:
-            return self.width - x, self.height - y
-        return (self.width - y, x) if self.quarters == 3 else (x, y)
-
-    def box(self, box: Box) -> Box:
-        """Where the rectangle (left, bottom, right, top) is shown."""
-        (x0, y0), (x1, y1) = self.point(box[0], box[1]), self.point(box[2], box[3])
-        return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+def view_of(raw: Any, page: Any) -> View:
+    """The view of `page`."""
+    box = raw.FS_RECTF()
+    raw.FPDF_GetPageBoundingBox(page, box)
+    size = raw.FPDF_GetPageWidthF(page), raw.FPDF_GetPageHeightF(page)
+    quarters = raw.FPDFPage_GetRotation(page) % 4
+    return View(box.left, box.bottom, *size, quarters, box.left == box.bottom == quarters == 0)
 
 
 class _Font:
@@ -123,6 +91,7 @@ class TextReader:
         handle, index, out = ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p
         self._get_box = self._fast("FPDFText_GetLooseCharBox", index, handle, index, out)
         self._get_origin = self._fast("FPDFText_GetCharOrigin", index, handle, index, out, out)
+        self._get_error = self._fast("FPDFText_HasUnicodeMapError", index, handle, index)
         self._get_size = self._fast("FPDFText_GetFontSize", ctypes.c_double, handle, index)
         self._get_angle = self._fast("FPDFText_GetCharAngle", ctypes.c_float, handle, index)
         self._get_matrix = self._fast("FPDFText_GetMatrix", index, handle, index, out)
@@ -193,6 +162,10 @@ class TextReader:
             self._get_matrix(handle, index, self._matrix.buffer_info()[0])
             size = self._sizes[key] = nominal * math.hypot(self._matrix[2], self._matrix[3]) or height or 1.0
         return size
+
+    def is_nameless(self, handle: int | None, index: int) -> bool:
+        """Whether the font does not say which character this one is."""
+        return self._get_error(handle, index) == 1
 
     def font(self, handle: int | None, index: int) -> _Font:
         """A character's font."""
@@ -320,11 +293,15 @@ class _PageText:
         turn = 0 if boxes[0][0] >= boxes[-1][0] else self._turn(start, boxes)
         if turn:
             boxes = [turned(box, turn) for box in boxes]
+        # Where the letters of several glyphs are all written down with the first one, the others come as anything.
+        named = {at for at in places if not self._reader.is_nameless(self._handle, self._index(at))} or {*places}
         words = []
         for found in _WORD.finditer(self._text, start, end):
-            own = boxes[found.start() - start : found.end() - start]
-            left, right = min([box[0] for box in own]), max([box[2] for box in own])
-            words.append(Word(found.start(), found.end(), spelt(found.group(), own), left, right))
+            if letters := [at for at in range(*found.span()) if at in named]:
+                own = [boxes[at - start] for at in letters]
+                left, right = min([box[0] for box in own]), max([box[2] for box in own])
+                text = spelt("".join([self._text[at] for at in letters]), own)
+                words.append(Word(found.start(), found.end(), text, left, right))
         at = max(words, key=lambda word: word.end - word.start).start
         font = self._reader.font(self._handle, self._index(at))
         size = self._reader.size(self._handle, self._index(at), boxes[at - start])
@@ -332,7 +309,7 @@ class _PageText:
         runs = []
         for _, group in groupby(in_order(words), lambda word: bisect_right(gaps, word.left)):
             here = list(group)
-            own = [boxes[at - start] for word in here for at in range(word.start, word.end)]
+            own = [boxes[at - start] for word in here for at in range(word.start, word.end) if at in named]
             text = " ".join(word.text for word in here)
             runs.append(self._run(text, own, here[0].start, turn, size, font.bold, font.mono))
         return runs
