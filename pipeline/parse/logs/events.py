@@ -143,9 +143,8 @@ class _Reader:
             return False
         message = self._text[head.at : end].rstrip()
         first = message[:1]
-        if first == "{" or (head.level is None and first in _MAY_BE_TIME) or self._trace.may_go_on(message):
+        if first == "{" or (head.level is None and first in _MAY_BE_TIME) or not self._trace.restart(message):
             return False
-        self._trace.start(message)
         self._open = _Open(at, head.at + len(message), number, head, message)
         self._after_blank = False
         return True

@@ -103,9 +103,9 @@ class Heads:
         """The head of a line that begins an event; None if it has neither a time where one belongs nor a level."""
         if not line or line[0].isspace():
             return None
-        known = self._read_known(line, 0, len(line))
-        if known is not None:
-            return known[0]
+        head = self._read_known(line, 0, len(line), bare=True)
+        if head is not None:
+            return head
         head = self._scan(line) if _MAY_HAVE_TIME.search(line, 0, _TIME_WITHIN) else None
         return head or _without_time(line)
 
@@ -114,18 +114,18 @@ class Heads:
 
         Its `at` counts in `text`.
         """
-        known = self._read_known(text, at, end)
-        return known[0] if known is not None and not known[1] else None
+        return self._read_known(text, at, end, bare=False)
 
-    def _read_known(self, text: str, at: int, end: int) -> tuple[Head, bool] | None:
-        """The head of a line with a known layout, and whether it is bare."""
+    def _read_known(self, text: str, at: int, end: int, bare: bool) -> Head | None:
         for layout in self._layouts:
             found = layout.pattern.match(text, at, min(end, at + _LONGEST))
             if found is not None:
                 if layout is not self._layouts[0]:
                     self._layouts.remove(layout)
                     self._layouts.insert(0, layout)
-                return _head(text, layout.kind, found.group(*layout.groups), found.end(), end), layout.bare
+                if layout.bare and not bare:
+                    return None
+                return _head(text, layout.kind, found.group(*layout.groups), found.end(), end)
         return None
 
     def _scan(self, line: str) -> Head | None:

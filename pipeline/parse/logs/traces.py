@@ -42,6 +42,14 @@ class Trace:
         if line[:1] in "TE+ pfg":
             self._within = "python" if _PYTHON.match(line) else "go" if _GO.match(line) else ""
 
+    def restart(self, line: str) -> bool:
+        """Begin with the first line of another event, unless it may go on with this one; whether it did."""
+        if self._within or line[:2] in _BEGINNINGS or line[:1] == "\t":
+            return False
+        if line[:1] in "TE+ pfg":
+            self.start(line)
+        return True
+
     def may_go_on(self, line: str) -> bool:
         """Whether `goes_on` could be true: quick, and rarely true for other lines."""
         return bool(self._within) or line[:2] in _BEGINNINGS or line[:1] == "\t"
