@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import Rejected
 from pipeline.parse import parse
 from pipeline.parse.pdf import parse as parse_pdf
 from tests.pipeline.parse.law import blocks, obeys_the_law
 from tests.pipeline.parse.pages import pdf
+from tests.pipeline.parse.samples import SAMPLES
+
+_WHOLE = [SAMPLES[name]() for name in sorted(SAMPLES) if name.endswith(".pdf")]
 
 
 def test_lines_become_paragraphs_again() -> None:
@@ -165,3 +171,27 @@ def test_embedded_files_are_members() -> None:
         assert [(member.name, member.data) for member in members] == [
             ("notes.txt", b"On tides."), ("notes (2).txt", b"On moons."),
         ]  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_damage_costs_at_most_the_file(data: st.DataObject) -> None:
+    """Whatever bytes are changed, cut out or doubled, a PDF is parsed by the law, or rejected with a reason."""
+    damaged = bytearray(data.draw(st.sampled_from(_WHOLE)))
+    place = st.integers(0, len(damaged) - 1)
+    for _ in range(data.draw(st.integers(1, 6))):
+        start, end = sorted((data.draw(place), data.draw(place)))
+        change = data.draw(st.sampled_from(["set", "cut", "double", "number"]))
+        if change == "set":
+            damaged[start : start + 1] = data.draw(st.binary(min_size=1, max_size=1))
+        elif change == "cut":
+            del damaged[start : min(end, start + 300)]
+        elif change == "double":
+            damaged[start:start] = damaged[start : min(end, start + 300)]
+        elif number := re.search(rb"\d+", damaged[start:]):
+            at, size = start + number.start(), len(number.group())
+            damaged[at : at + size] = data.draw(st.sampled_from([b"0", b"-1", b"99999", b"2147483648", b"1e9"]))
+    try:
+        obeys_the_law(parse_pdf(bytes(damaged), "a.pdf"))
+    except Rejected as reason:
+        assert len(str(reason).split()) > 3
