@@ -1,6 +1,6 @@
 """Logs: how fast they are prepared, what of them is right, and what a flood costs; figures for docs/benchmarks.md.
 
-`python -m pytest tests/benchmarks/test_parse_logs.py` prints them.
+`python -m pytest -s tests/benchmarks/test_parse_logs.py` prints them.
 """
 
 from __future__ import annotations
@@ -118,9 +118,10 @@ def test_a_million_equal_lines_cost_little() -> None:
         parsed = parse(data, "a.log")
         seconds.append(time.process_time() - started)
         assert (parsed.metadata["events"], len(parsed.blocks)) == (lines, 4)
+    data = data[: len(data) // 10]
     tracemalloc.start()
-    parse(data[: len(data) // 10], "a.log")
-    peak = 1 + tracemalloc.get_traced_memory()[1] / (len(data) // 10)
+    parse(data, "a.log")
+    peak = 1 + tracemalloc.get_traced_memory()[1] / len(data)
     tracemalloc.stop()
     show(
         flood_lines_per_second=round(1_000_000 / seconds[1]),
@@ -128,4 +129,4 @@ def test_a_million_equal_lines_cost_little() -> None:
         memory_over_bytes=round(peak, 2),
     )
     assert seconds[1] <= 15 * seconds[0]
-    assert peak <= 3.2
+    assert peak <= 3

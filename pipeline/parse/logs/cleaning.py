@@ -10,7 +10,7 @@ _TERMINAL = re.compile(r"(?:\x1b|#033)(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:
 _SPACE = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
 # Control characters but tabs and line ends, byte order marks, code points that are no characters, halves of a pair.
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff\ud800-\udfff]")
-_PLAIN = bytes([9, 10, 13, *range(32, 127)])
+_UNPLAIN = re.compile(r"[^\t\n\r -~]")
 
 
 def clean(text: str) -> str:
@@ -18,7 +18,7 @@ def clean(text: str) -> str:
     while "\r\r\n" in text:  # a line end that was translated twice
         text = text.replace("\r\r\n", "\r\n")
     text = text.replace("\r\n", "\n")
-    if text.isascii() and not text.encode("ascii").translate(None, _PLAIN):  # most logs, and far quicker
+    if not _UNPLAIN.search(text):  # most logs, and far quicker
         return text
     if "\x1b" in text or "#033" in text:
         text = _TERMINAL.sub("", text)
