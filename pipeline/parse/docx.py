@@ -262,12 +262,20 @@ class _Reader:
                 if relation is None or reference.get(f"{W}type") not in shown:
                     continue
                 root = self._package.xml(relation.target)
-                for paragraph in () if root is None else _paragraphs(root):
-                    found = inline(paragraph)
+                for found in () if root is None else _with_boxes(root):
                     text = " ".join(_BREAKS.sub("", found.text).split())
                     if not (found.counts_pages and _PAGE_OF.fullmatch(text)) and ("margin", text) not in self._seen:
                         self._seen.add(("margin", text))
                         self._builder.add("paragraph", text)
+
+
+def _with_boxes(root: Any) -> Iterator[Inline]:
+    """What the paragraphs of a header say, and those of the boxes in it."""
+    for paragraph in _paragraphs(root):
+        found = inline(paragraph)
+        yield found
+        for box in found.boxes:
+            yield from _with_boxes(box)
 
 
 def _knows_pages(root: Any, pages: int | None) -> bool:

@@ -108,10 +108,10 @@ class _Slide:
 
     def _shape(self, shape: Any) -> None:
         place = _place(shape)
-        if place == "ftr":
+        if place in ("ftr", "dt", "hdr"):
             self._footers |= dict.fromkeys(filter(str.strip, map(text_of, shape.iter(f"{A}p"))))
             return
-        if place in ("sldNum", "dt", "hdr"):
+        if place == "sldNum":
             return
         for properties in shape.iterfind(f"*/{_P}cNvPr"):
             self._builder.add("caption", description(properties.get("descr")), page=self._page)

@@ -17,22 +17,28 @@ def parse(data: bytes, uri: str) -> Parsed:
         import xlrd
     except ImportError as error:
         raise MissingExtra("reading Excel 97-2003 workbooks", "office") from error
+    builder = Builder()
     try:
         book = xlrd.open_workbook(file_contents=data, formatting_info=True, logfile=_Nowhere())
-    except xlrd.XLRDError as error:
+        for page, sheet in enumerate(book.sheets(), 1):
+            _add(builder, book, sheet, page)
+    except Rejected:
+        raise
+    except Exception as error:  # the library raises whatever happens to it
         if "encrypt" in str(error).lower():
             raise Rejected("encrypted: a password is needed") from error
-        raise Rejected("the Excel 97-2003 workbook is damaged: it cannot be opened") from error
-    builder = Builder()
-    for page, sheet in enumerate(book.sheets(), 1):
-        cells: dict[int, dict[int, str]] = {}
-        for row in range(sheet.nrows):
-            line = {at + 1: text for at, cell in enumerate(sheet.row(row)) if (text := _shown(book, cell))}
-            if line:
-                cells[row + 1] = line
-        merged = [(top + 1, left + 1, bottom, right) for top, bottom, left, right in sheet.merged_cells]
-        add_sheet(builder, sheet.name, cells, merged, page)
+        raise Rejected("the Excel 97-2003 workbook is damaged: it cannot be read") from error
     return builder.build("application/vnd.ms-excel", "", {"author": book.user_name})
+
+
+def _add(builder: Builder, book: Any, sheet: Any, page: int) -> None:
+    cells: dict[int, dict[int, str]] = {}
+    for row in range(sheet.nrows):
+        line = {at + 1: text for at, cell in enumerate(sheet.row(row)) if (text := _shown(book, cell))}
+        if line:
+            cells[row + 1] = line
+    merged = [(top + 1, left + 1, bottom, right) for top, bottom, left, right in sheet.merged_cells]
+    add_sheet(builder, sheet.name, cells, merged, page)
 
 
 class _Nowhere:

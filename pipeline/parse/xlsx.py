@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from pipeline.errors import Rejected
 from pipeline.parse.builder import Builder
 from pipeline.parse.drawing import A, description, said_by, text_of
 from pipeline.parse.numbering import number
@@ -37,6 +38,8 @@ def parse(data: bytes, uri: str) -> Parsed:
     row that they reach. Raises Rejected if the package is damaged.
     """
     package = Package(data, "Excel workbook")
+    if (package.related("officeDocument") or "").endswith(".bin"):
+        raise Rejected("it is a binary workbook (XLSB), which we cannot read: save it as XLSX")
     main, root = package.main("xl/workbook.xml")
     builder = Builder()
     book = _Book(package, main, root)

@@ -227,13 +227,15 @@ def test_headers_and_footers_are_read_once() -> None:
             "header1": p(r("Tides")),
             "header2": p(r("Tides")) + p(r("Board")),
             "header3": p(r("on no page")),
+            "header4": p(f"<w:r><w:pict><w:txbxContent>{p(r('in a box'))}</w:txbxContent></w:pict></w:r>"),
             "footer1": p(r("Page "), field, r(" of "), field) + p(r("Printed")),
         },
         section=refer.format("default", "header2")
         + refer.format("first", "header3")
+        + refer.format("default", "header4")
         + '<w:footerReference w:type="default" r:id="footer1"/>',
     )
-    assert parsed.text.split("\n\n") == ["Tides", "Board", "text", "Printed"]
+    assert parsed.text.split("\n\n") == ["Tides", "Board", "in a box", "text", "Printed"]
 
 
 def test_links_are_metadata_and_their_text_stays() -> None:

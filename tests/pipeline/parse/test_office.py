@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import sys
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import Rejected
-from pipeline.parse import libreoffice, parse
+from pipeline.parse import libreoffice, parse, xls
 from pipeline.parse.builder import Builder
 from pipeline.parse.sheet import add_sheet
 from tests.pipeline.parse import office, word
@@ -145,6 +146,34 @@ def test_old_workbooks_need_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     old = bytes.fromhex("d0cf11e0a1b11ae1") + bytes(600) + "Workbook".encode("utf-16-le") + bytes(600)
     with pytest.raises(Rejected, match=r"reading Excel 97-2003 workbooks needs the extra 'office': pip install"):
         parse(old, "a.xls")
+
+
+def test_old_workbooks_are_read_like_those_of_today() -> None:
+    """The rows of an old workbook have the names of their columns, too."""
+    pytest.importorskip("xlrd")
+
+    def record(kind: int, *fields: bytes) -> bytes:
+        return struct.pack("<HH", kind, sum(map(len, fields))) + b"".join(fields)
+
+    def text(row: int, column: int, said: str) -> bytes:
+        return record(4, struct.pack("<HH", row, column), bytes(3), bytes([len(said)]), said.encode())
+
+    def integer(row: int, column: int, number: int) -> bytes:
+        return record(2, struct.pack("<HH", row, column), bytes(3), struct.pack("<H", number))
+
+    rows = [text(0, 0, "Part"), text(0, 1, "Casks"), text(1, 0, "oil"), integer(1, 1, 9)]
+    old = record(9, struct.pack("<HH", 2, 16)) + b"".join(rows) + record(10)
+    assert [line for _, line in blocks(xls.parse(old, "a.xls"))][1:] == ["Part | Casks", "Part: oil | Casks: 9"]
+    for end in range(1, len(old)):
+        with pytest.raises(Rejected, match="damaged"):
+            xls.parse(old[:end], "a.xls")
+
+
+def test_binary_workbooks_are_said_to_be() -> None:
+    """A workbook in the binary format is rejected with what to do about it."""
+    book = edited(xlsx(("a", sheet("x"))), "_rels/.rels", lambda part: part.replace(b"workbook.xml", b"workbook.bin"))
+    with pytest.raises(Rejected, match=r"binary workbook \(XLSB\).* save it as XLSX"):
+        parse(book, "a.xlsb")
 
 
 def test_damaged_old_workbooks_are_rejected() -> None:
