@@ -20,7 +20,8 @@ LONGEST_MODULE = 400
 #: Heavy or optional: imported late, and by one module each. Prefect, pyarrow and fsspec are always there.
 VENDORS = {
     "datasets", "docx", "lxml", "milvus_lite", "olefile", "openpyxl", "pptx", "py3langid", "pymilvus", "pypdfium2",
-    "qdrant_client", "qdrant_edge", "sentence_transformers", "spacy", "tokenizers", "torch", "transformers", "unstructured", "vllm", "xlrd",
+    "qdrant_client", "qdrant_edge", "sentence_transformers", "spacy", "tokenizers", "torch", "transformers",
+    "unstructured", "vllm", "xlrd",
 }  # fmt: skip
 #: Vendors that more than one module imports: which may, and why.
 SHARED = {
