@@ -26,10 +26,14 @@ from pipeline.embed.tokenizer import ModelTokenizer, token_hash
 from pipeline.errors import CorpusvecError, Rejected
 from pipeline.members import member_uri
 from pipeline.parse import parse
+from pipeline.parse.language import language_of
 from pipeline.ports import Tokenizer
 from pipeline.types import Block, Chunk, Document, Member, Metadata, Parsed, document_id
 
 log = logging.getLogger(__name__)
+
+# Enough of a sentence to have its language looked for.
+_PROSE = "The lamp at the pier burns from dusk until the last ferry."
 
 Row = dict[str, Any]
 TokenIds = NDArray[np.uint32]
@@ -76,7 +80,8 @@ class Maker:
     rules: ChunkRules
 
     def __call__(self) -> Callable[[Order], Made]:
-        """`make`, with the tokenizer loaded."""
+        """`make`, with everything loaded that every document needs, before the first one's time begins."""
+        language_of(_PROSE)
         return partial(make, tokenizer=ModelTokenizer(self.model), rules=self.rules)
 
 
