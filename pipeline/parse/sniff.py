@@ -51,7 +51,6 @@ _MAGIC = (
 )
 # Words of a text may begin like that as well: these count only before bytes that no text has.
 _ASCII_MAGIC = (
-    (b"BZh", "application/x-bzip2"),
     (b"GIF8", "image/gif"),
     (b"BM", "image/bmp"),
     (b"MSCF", "application/vnd.ms-cab-compressed"),
@@ -102,6 +101,8 @@ def by_first_bytes(data: bytes) -> str | None:
     for start, kind in _MAGIC:
         if data.startswith(start):
             return kind
+    if data.startswith(b"BZh") and data[4:10] in (b"1AY&SY", b"\x17rE8P\x90"):  # the second is of an empty file
+        return "application/x-bzip2"
     if _is_pdf(data):
         return _PDF
     if is_binary(data):

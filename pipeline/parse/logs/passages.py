@@ -28,7 +28,7 @@ _ENOUGH = 32_768
 # A pause is over so many seconds long, and so many times the mean gap between events of late.
 _PAUSE = 1800.0
 _MEAN_GAPS = 20
-_LATELY = 16
+_LATELY = 256
 _LONGEST_TEMPLATE = 300
 # How a time is told whose day, or year, the log does not know.
 _FORMATS = {"date": "%H:%M:%S", "year": "%m-%d %H:%M:%S", "zone": "%Y-%m-%d %H:%M:%S", "": "%Y-%m-%d %H:%M:%S%z"}
@@ -72,6 +72,7 @@ class _Pace:
     def __init__(self) -> None:
         self._last: datetime | None = None
         self._gap = 0.0
+        self._gaps = 0
 
     def pauses_before(self, event: Event) -> bool:
         """Whether there is a pause between `event` and the one before."""
@@ -82,9 +83,11 @@ class _Pace:
         if last is None:
             return False
         gap = abs((at - last).total_seconds())
-        pause = gap > _PAUSE and gap > _MEAN_GAPS * self._gap
-        self._gap += (gap - self._gap) / _LATELY
-        return pause
+        longest = max(_PAUSE, _MEAN_GAPS * self._gap)
+        self._gaps += self._gaps < _LATELY
+        # One weekend is not to make nights look short.
+        self._gap += (min(gap, 10 * longest) - self._gap) / self._gaps
+        return gap > longest
 
 
 class _Like:
