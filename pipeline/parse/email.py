@@ -27,6 +27,7 @@ _BODY = ("text/plain", "text/html", "text/enriched", "text/markdown")
 # Signatures are no documents, nor is what gives a page its looks.
 _SIGNATURES = ("application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature")
 _LOOKS = ("image", "audio", "video", "font")
+_LONGEST_HEADER = 20_000
 _SHOWN = ("From", "To", "Cc", "Date")
 _SUFFIXES = {
     "text/plain": "txt",
@@ -210,11 +211,15 @@ def _name_of(message: Any, otherwise: str) -> str:
 
 
 def _header(message: EmailMessage, name: str) -> str:
-    try:
-        value: Any = message.get(name)
-        return " ".join(str(value).split()) if value is not None else ""
-    except Exception:  # the standard library's header parser fails on some malformed ones, in many ways
-        return " ".join(str(dict(message.raw_items()).get(name, "")).split())
+    raw = next((str(value) for key, value in message.raw_items() if key.lower() == name.lower()), "")
+    # To take the addresses of a whole company apart takes seconds, and only to put them together again.
+    if len(raw) <= _LONGEST_HEADER:
+        try:
+            value: Any = message.get(name)
+            return " ".join(str(value).split()) if value is not None else ""
+        except Exception:  # the standard library's header parser fails on some malformed ones, in many ways
+            pass
+    return " ".join(raw.split())
 
 
 def _date(message: EmailMessage) -> str | None:

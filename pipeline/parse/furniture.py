@@ -92,10 +92,8 @@ def _measure(events: Iterator[tuple[str, Any]]) -> dict[Any, _Share]:
 
 def _main(root: Any) -> Any:
     for path in ("//main|//*[@role='main']", "//article|//*[@itemprop='articleBody']"):
-        found = root.xpath(path)
-        outermost = [
-            one for one in found if not any(other is not one and other in one.iterancestors() for other in found)
-        ]
+        found = set(root.xpath(path))
+        outermost = [one for one in found if found.isdisjoint(one.iterancestors())]
         if found:
             return outermost[0] if len(outermost) == 1 else None
     return None

@@ -28,6 +28,7 @@ _LISTS = ("ul", "ol", "menu", "dir")
 _LAYOUT = {"table", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "pre", "article", "section", "form"}
 _CELLS = ("td", "th")
 _WIDEST = 1000
+_MOST_REPEATED = 100_000  # characters a table, in cells that span rows
 _DEEP = 250
 _HIDDEN = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.I)
 _CHARSET = re.compile(rb"<(?:meta[^>]{0,200}?charset|\?xml[^>]{0,100}?encoding)\s*=\s*[\"']?\s*([\w.:-]+)", re.I)
@@ -198,6 +199,7 @@ class _Page:
 
 def _rows(table: Any) -> Iterator[list[str]]:
     """The cells of each row; one that spans rows is repeated in each, one that spans columns leaves them empty."""
+    spare = _MOST_REPEATED
     open_: dict[int, tuple[int, str]] = {}  # columns that a cell above reaches down into: how many rows yet, its text
     for row in table.iter("tr"):
         line: list[str] = []
@@ -208,12 +210,14 @@ def _rows(table: Any) -> Iterator[list[str]]:
                 if left > 1:
                     below[len(line)] = left - 1, text
                 line.append(text)
-            if cell is None:
+            if cell is None or len(line) >= _WIDEST:
                 break
             text = " ".join(_words(cell))
+            rows = _span(cell, "rowspan")
+            spare -= (rows - 1) * len(text)
             for extra in range(_span(cell, "colspan")):
-                if (rows := _span(cell, "rowspan")) > 1:
-                    below[len(line)] = rows - 1, "" if extra else text
+                if rows > 1:
+                    below[len(line)] = rows - 1, "" if extra or spare < 0 else text
                 line.append("" if extra else text)
         open_ = below
         yield line

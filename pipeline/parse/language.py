@@ -15,9 +15,9 @@ _SAMPLE = 4096  # characters; more adds time and changes no answer
 _LONGEST_PIECE = 1024
 _LEAST = 20  # bytes of UTF-8: about three words, or seven Chinese characters
 _SURE = 0.5
-# Addresses; and strings of ASCII that are names of files, numbers, identifiers, markup or the like.
-_NO_WORDS = re.compile(r"\S*(?:://|@)\S*|[!-~]*[\d_\\/=<>{}|#$%&*+~^][!-~]*")
-_SPACE = re.compile(r"\s+")
+_ASCII = re.compile(r"[!-~]+")
+# What is in names of files, numbers, identifiers, markup and the like, and not in words.
+_NO_WORD = re.compile(r"[\d_\\/=<>{}|#$%&*+~^@]")
 _LETTER = re.compile(r"[^\W\d_]")
 # Languages that the model tells apart and ISO 639-1 has one code for.
 _PART_OF = {"arz": "ar", "ary": "ar", "yue": "zh", "wuu": "zh"}
@@ -40,7 +40,7 @@ def detect_language(parsed: Parsed) -> str:
 
 def language_of(text: str) -> str:
     """The ISO 639-1 code of the language of `text`; "" if nobody could tell."""
-    text = _SPACE.sub(" ", _NO_WORDS.sub(" ", text)).strip()
+    text = _words(text)
     if sum(len(letter.encode()) for letter in _LETTER.findall(text)) < _LEAST:
         return ""
     shares: Counter[str] = Counter()
@@ -60,11 +60,19 @@ def _sample(parsed: Parsed, kinds: set[str]) -> str:
     for block in chosen[:: -(-length // _SAMPLE) or 1]:
         # The longer a piece, the more of it looks like every other; a single one may still have the whole sample.
         piece = parsed.text[block.start : min(block.end, block.start + max(_LONGEST_PIECE, _SAMPLE // len(chosen)))]
-        pieces.append(_NO_WORDS.sub(" ", piece))
+        pieces.append(_words(piece))
         size += len(piece)
         if size >= _SAMPLE:
             break
-    return _SPACE.sub(" ", " ".join(pieces)).strip()
+    return " ".join(filter(None, pieces))
+
+
+def _words(text: str) -> str:
+    """`text` without addresses, and without strings of ASCII that are no words."""
+    tokens = (token for token in text.split() if "://" not in token)
+    return " ".join(
+        _ASCII.sub(lambda run: "" if _NO_WORD.search(run.group()) else run.group(), " ".join(tokens)).split()
+    )
 
 
 @cache

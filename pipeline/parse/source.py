@@ -217,7 +217,7 @@ class _Code:
 
     def _function(self, at: int) -> re.Match[str] | None:
         """Only of languages that mark a function by nothing but its braces."""
-        line = self._lines[at][:500]
+        line = self._lines[at][:400]
         before = line.partition("(")[0]
         if (
             "(" not in line
@@ -227,9 +227,9 @@ class _Code:
             or _ABOVE.match(line)
         ):
             return None
-        while line.count("(") > line.count(")") and len(line) < 1000 and at + 1 < len(self._lines):
+        while line.count("(") > line.count(")") and len(line) < 400 and at + 1 < len(self._lines):
             at += 1
-            line = f"{line} {self._lines[at][:500].strip()}"
+            line = f"{line} {self._lines[at][:100].strip()}"
         if line.rstrip()[-1:] not in "{}" and "".join(self._lines[at + 1 : at + 2]).strip() != "{":
             return None
         return _FUNCTION.match(line)

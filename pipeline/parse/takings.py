@@ -35,6 +35,7 @@ class Names:
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}
         #: How many names led out of the document, and were made to lead into it.
         self.outside = 0
 
@@ -44,9 +45,9 @@ class Names:
         folder, file = posixpath.split(clean)
         # Of a name that starts with a dot, that dot begins no suffix.
         stem, suffix = posixpath.splitext(file)
-        number = 1
+        first = clean
         while clean in self._taken:
-            number += 1
+            self._numbers[first] = number = self._numbers.get(first, 1) + 1
             clean = posixpath.join(folder, f"{stem} ({number}){suffix}")
         self._taken.add(clean)
         return clean

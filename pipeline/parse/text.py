@@ -17,10 +17,10 @@ _QUOTE = re.compile(r" {0,3}> ?")
 _TABLE_RULE = re.compile(r"[ \t]*\|?(?:[ \t]*:?-+:?[ \t]*\|)+(?:[ \t]*:?-+:?[ \t]*)?$")
 _CELL_BORDER = re.compile(r"(?<!\\)\|")
 _FRONT_MATTER = re.compile(r"---[ \t]*\n((?:[\w-]+:.*\n|[ \t-].*\n|#.*\n){1,100})(?:---|\.\.\.)[ \t]*(?:\n|$)")
-_COMMENT = re.compile(r"^[ \t]*<!--.*?-->[ \t]*$", re.M | re.S)
 _LONGEST_HEADING = 300
-_RULED = re.compile(r"(?:([=\-~^\"'#*+`:.]{3,})[ \t]*\n)?([^\n]*\w[^\n]*)\n(([=\-~^\"'#*+`:.])\4{2,})[ \t]*")
-_TEXT_BELOW = re.compile(r"(?<=\n\n)([^\n]*\w[^\n]*\n([=\-~^\"'#*+`:.])\2{2,}[ \t]*)\n(?=\w)")
+_LONG_LINES = 250  # characters a line, on average
+_RULED = re.compile(r"(?:([=\-~^\"'#*+`:.]{3,})[ \t]*\n)?(?=[^\n]*\w)([^\n]+)\n(([=\-~^\"'#*+`:.])\4{2,})[ \t]*")
+_TEXT_BELOW = re.compile(r"(?<=\n\n)([^\n]{1,300}\n([=\-~^\"'#*+`:.])\2{2,}[ \t]*)\n(?=\w)")
 _MARKED = {
     "adoc": re.compile(r"^(={1,6})[ \t]+(\S.*)$", re.M),
     "org": re.compile(r"^(\*{1,6})[ \t]+(\S.*)$", re.M),
@@ -62,7 +62,7 @@ def plain(data: bytes, uri: str) -> Parsed:
         if level:
             builder.add("heading", title, level=level)
         else:
-            builder.add("paragraph", paragraph)
+            _add_paragraph(builder, paragraph)
     return builder.build("text/plain")
 
 
@@ -84,13 +84,20 @@ def markdown(data: bytes, uri: str) -> Parsed:
 
 def add_markdown(builder: Builder, text: str) -> str:
     """Append the blocks of Markdown `text`; its first heading if that is of level 1, else ""."""
-    return _Markdown(builder).run(_COMMENT.sub("", text).split("\n"))
+    return _Markdown(builder).run(text.split("\n"))
 
 
 def add_plain(builder: Builder, text: str) -> None:
     """Append the paragraphs of plain `text`."""
     for paragraph in _BLANK_LINES.split(text):
-        builder.add("paragraph", paragraph)
+        _add_paragraph(builder, paragraph)
+
+
+def _add_paragraph(builder: Builder, text: str) -> None:
+    """Append `text`; each line on its own if they are so long that no one broke them by hand."""
+    unbroken = len(text) > _LONG_LINES * (text.count("\n") + 1)
+    for line in text.split("\n") if unbroken else [text]:
+        builder.add("paragraph", line)
 
 
 def _heading(paragraph: str, rules: list[str], marked: re.Pattern[str] | None) -> tuple[int, str]:
@@ -124,6 +131,7 @@ class _Markdown:
         self._level = 0  # of the open list item; 0 if it is a paragraph
         self._indents: list[int] = []  # of the list items around here
         self._after_blank = True
+        self._commented = 0  # the line after the end of a comment, looked for once
 
     def run(self, lines: list[str]) -> str:
         at = 0
@@ -138,6 +146,9 @@ class _Markdown:
         after_blank, self._after_blank = self._after_blank, not line.strip()
         if not line.strip():
             self._close()
+        elif line.lstrip().startswith("<!--") and (end := self._comment(lines, at)):
+            self._close()
+            return end
         elif fence := _FENCE.match(line):
             return self._code(lines, at, fence.group(1))
         elif heading := _HEADING.match(line):
@@ -188,6 +199,14 @@ class _Markdown:
             end += 1
         self._builder.add("code", "\n".join(lines[at + 1 : end]))
         return end + 1
+
+    def _comment(self, lines: list[str], at: int) -> int:
+        """The number of the line after the comment that begins in `lines[at]`; 0 if it shares its lines with text."""
+        if at >= self._commented:
+            ends = (number for number in range(at, len(lines)) if "-->" in lines[number])
+            self._commented = next(ends, len(lines)) + 1
+        alone = self._commented <= len(lines) and not lines[self._commented - 1].rpartition("-->")[2].strip()
+        return self._commented if alone else 0
 
     def _indented(self, lines: list[str], at: int) -> int:
         end = at

@@ -84,6 +84,8 @@ def test_tables_become_rows() -> None:
 def test_comments_in_markdown_are_not_read() -> None:
     """What a reader of the page would not see is no text."""
     assert blocks(markdown(b"a\n\n<!-- note\nto self -->\n\nb", "a.md")) == [("paragraph", "a"), ("paragraph", "b")]
+    kept = b"```\n<!-- code -->\n```\n\n<!-- c --> words\n\n<!-- open"
+    assert [text for _, text in blocks(markdown(kept, "a.md"))] == ["<!-- code -->", "<!-- c --> words", "<!-- open"]
 
 
 def test_underlined_lines_are_headings() -> None:
@@ -95,6 +97,12 @@ def test_underlined_lines_are_headings() -> None:
     parsed = plain(text, "a.txt")
     assert levels(parsed, "heading") == [(1, "Tides"), (2, "Spring"), (3, "At noon"), (2, "Neap")]
     assert ("paragraph", "Dear all,\n---") in blocks(parsed)
+
+
+def test_lines_that_nobody_broke_are_paragraphs() -> None:
+    """Where a line is a whole paragraph, blank lines are not needed to part them."""
+    line = b"The keeper lights the lamp at dusk. " * 20
+    assert len(plain(line + b"\n" + line + b"\n" + line, "a.txt").blocks) == 3
 
 
 def test_chapters_are_headings() -> None:
