@@ -91,6 +91,7 @@ def parse(data: bytes, uri: str) -> Parsed:
         "unread_pages": sorted(unread),
         "ocr_pages": recognised,
         "links": links[:_MOST_LINKS],
+        "more_links": len(links[_MOST_LINKS:]) or None,
         **running.metadata,
     }
     return replace(builder.build("application/pdf", title or heading, metadata), members=takings.members)

@@ -165,7 +165,7 @@ class TextReader:
 
     def is_nameless(self, handle: int | None, index: int) -> bool:
         """Whether the font does not say which character this one is."""
-        return self._get_error(handle, index) == 1
+        return bool(self._get_error(handle, index) == 1)
 
     def font(self, handle: int | None, index: int) -> _Font:
         """A character's font."""

@@ -173,6 +173,14 @@ def test_embedded_files_are_members() -> None:
         ]  # fmt: skip
 
 
+def test_links_are_kept_up_to_a_number() -> None:
+    """Where the links of a document lead is in its metadata, each once, and how many more there are."""
+    links = [f"/Subtype/Link/A<</S/URI/URI(https://example.org/{at % 60})>>/Rect[60 618 220 632]" for at in range(90)]
+    metadata = parse(pdf([(50, 700, 10, "text")], annotations=links), "a.pdf").metadata
+    assert metadata["links"] == [f"https://example.org/{at}" for at in range(50)]
+    assert metadata["more_links"] == 10
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_damage_costs_at_most_the_file(data: st.DataObject) -> None:
