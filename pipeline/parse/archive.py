@@ -94,7 +94,7 @@ def _parsed(kind: str, takings: Takings, found: int, left_out: int, broken: bool
     if broken:
         warnings.append("the archive is damaged or breaks off: what comes before that is taken out")
     if found > len(takings.members):
-        warnings.append(f"of its {found:,} files only the first {len(takings.members):,} are taken out: split the archive")
+        warnings.append(f"of its {found:,} files only the first {len(takings.members):,} are read: split the archive")
     if left_out:
         warnings.append(f"{left_out} files of macOS that hold no content (__MACOSX, .DS_Store) are left out")
     metadata = {"files": found, **({"comment": comment.strip()} if comment.strip() else {})}
