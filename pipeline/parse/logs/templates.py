@@ -14,6 +14,7 @@ more general.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 #: Stands for what varies.
@@ -27,7 +28,7 @@ _MANY_VALUES = 8
 _LONGEST = 2000
 _MOST_WORDS = 100
 _MOST_CHILDREN = 100
-_MOST_GROUPS = 100
+_MOST_GROUPS = 50
 _MOST_KNOWN = 1 << 15
 
 _MASK = re.compile(
@@ -116,16 +117,17 @@ class Miner:
 
 
 def _resemblance(template: list[str], words: list[str]) -> float:
-    """The share of equal words among those that are constant in both."""
-    equal = constant = 0
+    """The share of equal words among those that are constant in both; 0 if it is sure to be too small."""
+    equal = different = 0
+    most = (1 - _ALIKE) * len(words)
     for old, new in zip(template, words, strict=True):
         if old == new:
-            if old != VARIABLE:
-                equal += 1
-                constant += 1
-        elif not _covers(old, new):
-            constant += 1
-    return equal / constant if constant else 1.0
+            equal += old != VARIABLE
+        elif old[-1] != ">" or not _covers(old, new):
+            different += 1
+            if different > most:
+                return 0.0
+    return equal / (equal + different) if equal or different else 1.0
 
 
 def _covers(old: str, new: str) -> bool:
@@ -143,9 +145,10 @@ def _merge(old: str, new: str) -> str:
 
 def _variable_word(leaf: list[Template], words: list[str]) -> int | None:
     """Which word alone sets `words` apart from many templates; None if there is no such word."""
-    only: dict[int, int] = {}
+    only: Counter[int] = Counter()
     for group in leaf:
-        different = [number for number, (old, new) in enumerate(zip(group.words, words, strict=True)) if old != new]
-        if len(different) == 1:
-            only[different[0]] = only.get(different[0], 0) + 1
+        different = (number for number, (old, new) in enumerate(zip(group.words, words, strict=True)) if old != new)
+        first = next(different, None)
+        if first is not None and next(different, None) is None:
+            only[first] += 1
     return next((number for number, count in only.items() if count >= _MANY_VALUES), None)

@@ -10,7 +10,7 @@ from functools import partial
 
 import pyarrow
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import Rejected
@@ -64,6 +64,7 @@ def test_a_file_that_breaks_off_is_read_as_far_as_it_goes(method: str) -> None:
 
 
 @each_method
+@settings(deadline=None)
 @given(data=st.binary(max_size=200))
 def test_what_was_packed_comes_back(method: str, data: bytes) -> None:
     """Unpacking is the inverse of packing."""

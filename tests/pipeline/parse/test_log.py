@@ -6,7 +6,7 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.parse.log import events_of, looks_like_log, parse
@@ -46,6 +46,7 @@ def but_the_last_run(parsed: Parsed) -> list[tuple[str, str]]:
     return [(parsed.text[block.start : block.end], json.dumps(block.details)) for block in kept]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(STARTS, st.text(max_size=30))))
 def test_any_text_obeys_the_law(lines: list[tuple[str, str]]) -> None:
     """Whatever a log holds, impossible dates too, blocks cover the text, and each event is told of in one of them."""
@@ -58,6 +59,7 @@ def test_any_text_obeys_the_law(lines: list[tuple[str, str]]) -> None:
     json.dumps([dict(block.details) for block in parsed.blocks])
 
 
+@settings(deadline=None)
 @given(EVENTS, EVENTS)
 def test_a_log_that_grows_keeps_all_but_its_last_run(first: list[tuple[int, str, str]], second: list) -> None:
     """When lines are appended, texts and details of all blocks stay what they were, but for those of the last run."""
