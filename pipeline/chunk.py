@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pipeline.errors import Rejected
 from pipeline.outline import Outline
 from pipeline.ports import Encoding, Tokenizer
+from pipeline.ruler import Ruler
 from pipeline.types import Chunk, Document, record_id
 
 SEPARATOR = " > "
@@ -32,6 +33,8 @@ CHUNK_VERSION = 2
 _SENTENCE_END = re.compile(r"(?:[.!?…]+[\"'”’)\]]*(?=\s)|[。！？｡।۔]+[」』”’）]*)")
 _LINE_END = re.compile(r"\n+")
 _SPACE = re.compile(r"\s+")
+# A rest of so few characters a token may well fit: it is tried before anything is measured.
+_LIKELY = 4
 # Joins what stands before it to what comes after it: zero width joiner.
 _JOINER = "\u200d"
 # The combining class of the sign that joins two consonants of an Indic script into one cluster.
@@ -91,17 +94,16 @@ def _spans(
 ) -> Iterator[tuple[int, int, str, Sequence[int]]]:
     start = _skip_space(text, 0)
     covered = start  # everything before this is in some chunk
-    per_token = 4.0  # characters; follows the text
+    ruler = Ruler(text, tokenizer)
+    prefixes = _Prefixes(tokenizer, rules)
     while start < len(text):
-        context = _context(outline, start, tokenizer, rules)
-        prefix = engine_text(rules.prompt, context, "")
-        fitted = _fit(text, start, covered, prefix, outline, tokenizer, rules.limit, per_token)
+        context, prefix, taken = prefixes.under(outline.context(start))
+        fitted = _fit(text, start, covered, prefix, taken, outline, ruler, tokenizer, rules.limit)
         if fitted is None:  # what it would repeat leaves no room for anything new
             start = covered
             continue
         end, encoding = fitted
         yield start, end, context, encoding.ids
-        per_token = max(0.25, (end - start + len(prefix)) / len(encoding.ids))
         covered = _skip_space(text, end)
         if covered >= len(text):
             return
@@ -113,27 +115,23 @@ def _fit(
     start: int,
     covered: int,
     prefix: str,
+    taken: int,
     outline: Outline,
+    ruler: Ruler,
     tokenizer: Tokenizer,
     limit: int,
-    per_token: float,
 ) -> tuple[int, Encoding] | None:
-    """The end of the chunk that starts at `start`, and its encoding of at most `limit` tokens.
+    """The end of the chunk that starts at `start`, and its encoding of at most `limit` tokens, `taken` by the prefix.
 
     None if all that fits is `covered` by the chunk before.
     """
-    room = int(limit * per_token * 1.25) + 16
+    if len(text) - start <= _LIKELY * limit:
+        exact = tokenizer.encode(prefix + text[start:].rstrip())
+        if len(exact.ids) <= limit:
+            return len(text.rstrip()), exact
+    room = limit - taken
+    reach = ruler.reach(start, room)
     while True:
-        window_end = min(len(text), start + room)
-        encoding = tokenizer.encode(prefix + text[start:window_end])
-        if len(encoding.ids) > limit:
-            break
-        if window_end == len(text):
-            return len(text.rstrip()), _exact(tokenizer, prefix, text, start, len(text.rstrip()), encoding, window_end)
-        room *= 2
-    budget = limit
-    while True:
-        reach = start + _characters_within(encoding, budget, len(prefix))
         if start < covered >= reach:
             return None
         end = _best_cut(text, start, max(start, covered), reach, outline)
@@ -147,26 +145,8 @@ def _fit(
                 f"the character {text[start]!r} at offset {start} needs {len(exact.ids)} tokens with its prompt and "
                 f"headings, above the limit of {limit}: raise chunk_tokens"
             )
-        budget -= max(1, len(exact.ids) - limit)
-
-
-def _exact(
-    tokenizer: Tokenizer, prefix: str, text: str, start: int, end: int, encoding: Encoding, encoded_to: int
-) -> Encoding:
-    # Trailing white space may have cost tokens: the chunk does not hold it, so the engine must not see it.
-    return encoding if end == encoded_to else tokenizer.encode(prefix + text[start:end])
-
-
-def _characters_within(encoding: Encoding, budget: int, prefix: int) -> int:
-    """How many characters after the prefix the first `budget` tokens (trailing special ones included) hold; ≥ 1."""
-    special = encoding.special_tokens_mask
-    trailing = 0
-    while trailing < len(special) and special[len(special) - 1 - trailing]:
-        trailing += 1
-    first_out = max(0, min(budget, len(special)) - trailing)
-    if first_out >= len(special) - trailing:
-        return max(1, encoding.offsets[-1 - trailing][1] - prefix)
-    return max(1, encoding.offsets[first_out][0] - prefix)
+        room -= max(1, len(exact.ids) - limit)
+        reach = max(start + 1, min(reach - 1, ruler.reach(start, room)))
 
 
 def _best_cut(text: str, start: int, after: int, reach: int, outline: Outline) -> int:
@@ -260,17 +240,28 @@ def _overlap_start(text: str, start: int, covered: int, encoding: Encoding, pref
     return covered
 
 
-def _context(outline: Outline, start: int, tokenizer: Tokenizer, rules: ChunkRules) -> str:
-    """The heading path above `start`, without the outermost headings if it would take over half of the budget."""
-    if not rules.heading_context:
-        return ""
-    path = outline.context(start)
-    while path:
-        context = SEPARATOR.join(path)
-        if len(tokenizer.encode(engine_text(rules.prompt, context, "")).ids) <= rules.limit // 2:
-            return context
-        path = path[1:]
-    return ""
+class _Prefixes:
+    """What stands before the text of a chunk, and how many tokens it takes; most chunks share theirs with another."""
+
+    def __init__(self, tokenizer: Tokenizer, rules: ChunkRules) -> None:
+        self._tokenizer, self._rules = tokenizer, rules
+        self._known: dict[tuple[str, ...], tuple[str, str, int]] = {}
+
+    def under(self, path: tuple[str, ...]) -> tuple[str, str, int]:
+        """The heading path that is shown, the prefix with it, and its tokens, special ones included.
+
+        Outermost headings are left out where the path would take over half of the budget.
+        """
+        if not self._rules.heading_context:
+            path = ()
+        known = self._known.get(path)
+        if known is None:
+            context = SEPARATOR.join(path)
+            prefix = engine_text(self._rules.prompt, context, "")
+            taken = len(self._tokenizer.encode(prefix).ids)
+            fits = not path or taken <= self._rules.limit // 2
+            known = self._known[path] = (context, prefix, taken) if fits else self.under(path[1:])
+        return known
 
 
 def _skip_space(text: str, at: int) -> int:
