@@ -59,6 +59,8 @@ def mailbox(data: bytes, uri: str) -> Parsed:
     check_depth(uri)
     takings = Takings(uri)
     starts = [found.start() for found in _FROM_LINE.finditer(data)]
+    if not starts:
+        raise Rejected("there is no message in this mailbox: none begins as those of an mbox file do")
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(data)], strict=True), start=1):
         if takings.full:
             break

@@ -18,6 +18,9 @@ _NAMED = re.compile(r"&(\w{1,32};)")
 _KNOWN = ("amp;", "lt;", "gt;", "quot;", "apos;")
 # Feeds carry pages as text.
 _MARKUP = re.compile(r"</?(?:p|div|br|a|span|b|i|em|strong|ul|ol|li|img|h[1-6]|table)\b[^<>]*>", re.I)
+# The library compares each attribute of an element with every other.
+_LONG_TAG = re.compile(r"<[^<>]{100000,}")
+_MOST_ATTRIBUTES = 5000
 _TITLES = ("title", "head", "heading")
 _LONGEST_TITLE = 300
 # What is said of an element for programs, and not for readers.
@@ -38,6 +41,8 @@ def parse(data: bytes, uri: str) -> Parsed:
     text = _PROLOGUE.sub("", builder.decode(data, declared.group(1).decode() if declared else None)).replace("\0", "")
     if "<!ENTITY" not in text:  # names that HTML knows and XML does not are common in feeds
         text = _NAMED.sub(lambda name: name.group() if name.group(1) in _KNOWN else html5.get(name.group(1), ""), text)
+    if any(tag.group().count("=") > _MOST_ATTRIBUTES for tag in _LONG_TAG.finditer(text)):
+        raise Rejected(f"an element has more than {_MOST_ATTRIBUTES:,} attributes: it may be a trap")
     parser = etree.XMLParser(
         recover=True, resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True,
         huge_tree=False, encoding="utf-8",

@@ -94,6 +94,13 @@ def test_entities_do_no_harm(tmp_path: Path) -> None:
     assert "secret" not in parsed.text and "It says" in parsed.text and "entities" in parsed.warnings[0]
 
 
+def test_attributes_have_an_end() -> None:
+    """An element with more attributes than any document's is told as a trap; a picture in one is fine."""
+    with pytest.raises(Rejected, match="attributes"):
+        parse(("<r " + " ".join(f'a{n}="x"' for n in range(50_000)) + "/>").encode(), "a.xml")
+    assert parse(f'<r><i data="{"QUJD" * 100_000}"/><p>words</p></r>'.encode(), "a.xml").text.endswith("words")
+
+
 def test_nesting_has_an_end() -> None:
     """Deeper than any document is told as a trap."""
     assert parse(b"<a>" * 250 + b"deep" + b"</a>" * 250, "a.xml").text == "deep"
