@@ -24,6 +24,8 @@ _MOST = 16
 _QUEUED, _QUEUED_BYTES = 1024, 64 * 2**20
 #: So many requests, so large in all, go to a process together, and are then done within so many seconds or one by one.
 _TOGETHER, _TOGETHER_BYTES, _TOGETHER_SECONDS = 32, 128 * 2**10, 10.0
+#: A process that had nothing to do for so long is ended: between two nights it would only hold memory.
+_REST_SECONDS = 60.0
 _NEVER = threading.Event()
 
 Request = TypeVar("Request")
@@ -132,7 +134,10 @@ class Pool(Generic[Request, Answer]):
 
     def _serve(self) -> None:
         worker: Worker | None = None
-        while jobs := self._next():
+        while (jobs := self._next()) is not None:
+            if not jobs and worker is not None:
+                worker.kill()
+                worker = None
             if len(jobs) > 1:
                 worker = self._together(jobs, worker)
             for job in jobs:
@@ -144,14 +149,16 @@ class Pool(Generic[Request, Answer]):
         if worker is not None:
             worker.kill()
 
-    def _next(self) -> list[_Job]:
-        """What to do next: one request, or small ones of one caller that wait; nothing if the pool is closed."""
+    def _next(self) -> list[_Job] | None:
+        """What to do next: one request, or small ones of one caller that wait; nothing for long; None once closed."""
         with self._work:
-            while not (self._queue or self._closed):
+            if not (self._queue or self._closed):
                 self._idle += 1
-                self._work.wait()
+                self._work.wait(_REST_SECONDS)
                 self._idle -= 1
             if self._closed:
+                return None
+            if not self._queue:
                 return []
             most = min(_TOGETHER, -(-len(self._queue) // self._workers))
             jobs = [self._queue.popleft()]
