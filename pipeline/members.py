@@ -19,6 +19,9 @@ INSIDE = "!/"
 #: How deep documents may lie inside each other; a trap goes on for ever.
 DEEPEST = 4
 
+#: Bytes that may come out of one document that a source lists, whatever lies inside of what.
+MOST_INSIDE = 4 << 30
+
 
 class Inside(NamedTuple):
     """What is inside of a document: an item, its bytes' hash, and why it could not be taken out ("" if it could)."""
@@ -43,6 +46,19 @@ def outer_uris(uri: str) -> Iterator[str]:
 def depth(uri: str) -> int:
     """How many documents a document lies inside of, by its name."""
     return uri.count(INSIDE)
+
+
+def trap(outer: str, size: int, room: list[int]) -> str:
+    """Why `size` bytes from inside of the document `outer` must not be looked at, "" if they may.
+
+    `room` holds how many bytes may still come out of the outermost one.
+    """
+    if depth(outer) >= DEEPEST:
+        return f"it lies inside of {DEEPEST} others, deeper than documents do: it may be a trap"
+    if size > room[0]:
+        return f"with it, more than {MOST_INSIDE >> 30} GiB would come out of one document: unpack that yourself"
+    room[0] -= size
+    return ""
 
 
 class Members:

@@ -22,9 +22,11 @@ def make_drafts(document: Row, chunks: Sequence[Row], source: str, metadata: Met
     """A document's points, still without vectors (shape (0,)), from its row and its chunks' rows.
 
     A payload's metadata are what the parser found of the document, then what is known of the chunk itself (where it
-    stands, when its events were), and then `metadata`, what the source and the settings say; the last one wins.
+    stands, when its events were), and then `metadata`, what the source and the settings say; the last one wins. What is
+    counted over the whole of a log (`log`) stays out: it changes with every line, and would change every point.
     """
     found = json.loads(document["metadata"])
+    found.pop("log", None)
     return [
         Point(
             record_id=row["record_id"],

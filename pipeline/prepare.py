@@ -18,7 +18,7 @@ from pipeline.documents import Made, Maker, Order, Row, TokenIds, make
 from pipeline.embed.vllm import likely_device
 from pipeline.errors import Rejected
 from pipeline.ledger import LOADED, Listed, Renewal, hash_bytes, hash_metadata, is_forced, same_bytes
-from pipeline.members import DEEPEST, Inside, depth, member_uri
+from pipeline.members import MOST_INSIDE, Inside, member_uri, trap
 from pipeline.ports import Source, Tokenizer
 from pipeline.recipe import ResolvedRecipe
 from pipeline.report import Report
@@ -86,6 +86,8 @@ class _Task:
     """
 
     listed: Listed
+    #: How many bytes may still come out of the outermost document that this one is, or is inside of.
+    room: list[int] = field(default_factory=lambda: [MOST_INSIDE])
     version: str = ""
     content_hash: str = ""
     untouched: bool = False
@@ -129,12 +131,11 @@ class Preparer:
         inside of one comes after it.
         """
         result, clock = Preparation(), _Clock()
-        self._prepare(batch, result, report, clock)
+        self._prepare([_Task(listed) for listed in batch], result, report, clock)
         clock.tell(report)
         return result
 
-    def _prepare(self, batch: Sequence[Listed], result: Preparation, report: Report, clock: _Clock) -> None:
-        tasks = [_Task(listed) for listed in batch]
+    def _prepare(self, tasks: Sequence[_Task], result: Preparation, report: Report, clock: _Clock) -> None:
         for task in tasks:
             self._begin(task, report, clock)
         for task in tasks:
@@ -159,31 +160,24 @@ class Preparer:
             inside = self._inside(task)
             result.inside += len(inside)
             result.settled += [listed for listed in inside if listed.settled]
-            if inside:
-                self._prepare([listed for listed in inside if not listed.settled], result, report, clock)
+            unsettled = [_Task(listed, task.room) for listed in inside if not listed.settled]
+            if unsettled:
+                self._prepare(unsettled, result, report, clock)
 
     def _inside(self, task: _Task) -> Sequence[Listed]:
         """What is inside of a document; asked of every one that was looked at, since there may have been something."""
         if task.document is None or task.untouched:
             return []
         item = task.listed.item
-        too_deep = f"it lies inside of {DEEPEST} others, deeper than documents do" if depth(item.uri) >= DEEPEST else ""
         content = {member_uri(item.uri, one.name): one.data for one in task.made.members} if task.made else {}
         task.made = None
-        return self._open_members(
-            task.listed,
-            [
-                Inside(
-                    Item(
-                        row["uri"], row["size"], row["mtime"], None, row["media_type"], item.metadata,
-                        content.get(row["uri"]),
-                    ),
-                    row["content_hash"],
-                    row["refused"] or too_deep,
-                )
-                for row in task.document["members"] or ()
-            ],
-        )  # fmt: skip
+        inside = []
+        for row in task.document["members"] or ():
+            fault = row["refused"] or trap(item.uri, row["size"], task.room)
+            data = None if fault else content.get(row["uri"])
+            one = Item(row["uri"], row["size"], row["mtime"], None, row["media_type"], item.metadata, data)
+            inside.append(Inside(one, row["content_hash"], fault))
+        return self._open_members(task.listed, inside)
 
     def _is_whole(self, document: Row) -> bool:
         """Whether Parquet has everything that is inside of a document, so that its bytes are not needed again."""

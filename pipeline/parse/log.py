@@ -40,8 +40,8 @@ def parse(data: bytes, uri: str) -> Parsed:
     `levels`, `templates`, `events` (how many it stands for), `line_from`, `line_to`; if it is one event `component`,
     `host` and `pid`; and `begins` where a run of events does.
 
-    `metadata` has `events`, how many there are, and how many of them are not blocks of their own, `counted`; how many
-    `templates` (kinds of messages); how many events of each of the `levels` (trace, debug, info, notice, warning,
+    `metadata["log"]` has `events`, how many there are, and how many of them are not blocks of their own, `counted`;
+    how many `templates` (kinds of messages); how many events of each of the `levels` (trace, debug, info, notice, warning,
     error, fatal); and, where years are known, the earliest and latest time, `time_from` and `time_to`.
     """
     written, warning = decode_as_written(data)
@@ -60,7 +60,11 @@ def parse(data: bytes, uri: str) -> Parsed:
             at += len(part) + 1
             details = {name: value for name, value in details.items() if name != "begins"} | {"events": 0}
     return Parsed(
-        "\n".join(parts), blocks, MEDIA_TYPE, metadata=tally.metadata(miner), warnings=[warning] if warning else []
+        "\n".join(parts),
+        blocks,
+        MEDIA_TYPE,
+        metadata={"log": tally.metadata(miner)},
+        warnings=[warning] if warning else [],
     )
 
 

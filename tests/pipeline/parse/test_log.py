@@ -53,9 +53,9 @@ def test_any_text_obeys_the_law(lines: list[tuple[str, str]]) -> None:
     data = "\n".join(start + text for start, text in lines).encode("utf-8", "replace")
     parsed = parse(data, "a.log")
     obeys_the_law(parsed)
-    assert sum(block.details["events"] for block in parsed.blocks) == parsed.metadata["events"]
-    assert sum(parsed.metadata.get("levels", {}).values()) <= parsed.metadata["events"]
-    assert len(list(events_of(data, "a.log"))) == parsed.metadata["events"]
+    assert sum(block.details["events"] for block in parsed.blocks) == parsed.metadata["log"]["events"]
+    assert sum(parsed.metadata["log"].get("levels", {}).values()) <= parsed.metadata["log"]["events"]
+    assert len(list(events_of(data, "a.log"))) == parsed.metadata["log"]["events"]
     json.dumps([dict(block.details) for block in parsed.blocks])
 
 
@@ -74,7 +74,7 @@ def test_a_stack_trace_stays_with_its_event() -> None:
     parsed = parse(log, "a.log")
     assert [text.count("\n") for _, text in blocks(parsed)] == [3, 0]
     assert parsed.text == log.decode().strip()
-    assert parsed.metadata == {
+    assert parsed.metadata["log"] == {
         "events": 2,
         "templates": 2,
         "levels": {"error": 1, "info": 1},
@@ -114,7 +114,7 @@ def test_ten_thousand_equal_lines_are_one_short_text() -> None:
         "2024-05-01 00:00:02 WARN pool: connection reset by peer",
         "… 10,000 in all like: connection reset by peer, from 2024-05-01 00:00:00 to 2024-05-01 02:46:39",
     ]
-    assert parsed.metadata["counted"] == 9_997
+    assert parsed.metadata["log"]["counted"] == 9_997
     told = parsed.blocks[-1].details
     assert (told["events"], told["line_from"], told["line_to"]) == (9_997, 4, 10_000)
     assert (told["time_to"], told["levels"]) == ("2024-05-01T02:46:39+00:00", ["warning"])
@@ -145,10 +145,10 @@ def test_times_without_a_year_are_no_times_in_details() -> None:
     """Where a log names no year and its file no date, nothing is claimed; a date in the file's name settles it."""
     log = b"Dec 31 23:59:59 web1 cron[1]: a\nJan  1 00:00:01 web1 cron[2]: b\n"
     parsed = parse(log, "syslog.1")
-    assert "time_from" not in parsed.metadata
+    assert "time_from" not in parsed.metadata["log"]
     assert "time_from" not in parsed.blocks[0].details
     parsed = parse(log, "logs/syslog-20240101")
-    assert parsed.metadata["time_from"] == "2023-12-31T23:59:59+00:00"
+    assert parsed.metadata["log"]["time_from"] == "2023-12-31T23:59:59+00:00"
     assert parsed.blocks[1].details["time_to"] == "2024-01-01T00:00:01+00:00"
 
 
@@ -164,7 +164,7 @@ def test_blocks_are_bounded() -> None:
     """An event that goes on for thousands of lines is parted at line ends, and is still one event."""
     parsed = parse(b"2024-05-01 09:30:00 INFO dump\n" + b"  line of it\n" * 5000, "a.log")
     assert max(len(text) for _, text in blocks(parsed)) <= 8192
-    assert parsed.metadata["events"] == sum(block.details["events"] for block in parsed.blocks) == 1
+    assert parsed.metadata["log"]["events"] == sum(block.details["events"] for block in parsed.blocks) == 1
     assert [block.details.get("begins", False) for block in parsed.blocks].count(True) == 1
 
 
@@ -172,7 +172,7 @@ def test_a_log_without_times_is_read_line_by_line() -> None:
     """Where no time is recognised, each line is an event, and nothing is claimed about times and levels."""
     parsed = parse(b"started\nstopped\n", "a.log")
     assert blocks(parsed) == [("log", "started"), ("log", "stopped")]
-    assert parsed.metadata == {"events": 2, "templates": 2}
+    assert parsed.metadata["log"] == {"events": 2, "templates": 2}
 
 
 def test_events_say_all_that_is_known() -> None:
@@ -203,7 +203,7 @@ def test_logs_in_any_encoding_say_the_same(encoding: str, end: str) -> None:
     log = f"2024-05-01 09:30:00 INFO Tür offen{end}2024-05-01 09:30:01 \x1b[31mERROR\x1b[0m Tür zu{end}"
     parsed = parse(log.encode(encoding), "a.log")
     assert parsed.text == "2024-05-01 09:30:00 INFO Tür offen\n2024-05-01 09:30:01 ERROR Tür zu"
-    assert parsed.metadata["levels"] == {"info": 1, "error": 1}
+    assert parsed.metadata["log"]["levels"] == {"info": 1, "error": 1}
     assert parse(bytes(4096) + log.encode(), "a.log").text == parsed.text
 
 

@@ -122,5 +122,5 @@ def test_events_are_told_once(corpora: Path, system: str) -> None:
     """Blocks account for every event of a log, and tell it in less text than it has."""
     data, _ = marked(corpora, system)
     parsed = parse(data, "a.log")
-    assert sum(block.details["events"] for block in parsed.blocks) == parsed.metadata["events"] == 2000
+    assert sum(block.details["events"] for block in parsed.blocks) == parsed.metadata["log"]["events"] == 2000
     assert len(parsed.text) < 0.5 * len(data)
