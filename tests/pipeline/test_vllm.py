@@ -13,7 +13,8 @@ from pipeline.config import Engine, Recipe
 from pipeline.embed.gate import faults
 from pipeline.embed.model import Model, load_model
 from pipeline.embed.tokenizer import ModelTokenizer
-from pipeline.embed.vllm import VllmEmbedder, engine_settings
+from pipeline.embed.settings import engine_settings
+from pipeline.embed.vllm import VllmEmbedder, start_engine
 from pipeline.errors import MissingExtra, Terminal, UsageError
 from pipeline.types import Vectors
 
@@ -132,8 +133,8 @@ def test_an_engine_that_cannot_start_says_why(tiny: Model, tmp_path: Path) -> No
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text('{"architectures": ["NoSuchModel"], "model_type": "no-such"}')
-    with pytest.raises(Terminal, match="the engine did not start"):
-        VllmEmbedder(dataclasses.replace(tiny, path=broken, dimensions=tiny.native_dimensions), Engine())
+    with pytest.raises(Terminal, match="the engine did not start for .*vLLM cannot run"):
+        start_engine(dataclasses.replace(tiny, path=broken, dimensions=tiny.native_dimensions), Engine())
 
 
 class TestModel:
