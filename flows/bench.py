@@ -122,7 +122,7 @@ def _measure(
             ("pipeline", begin),
         ]
         for name, turn in turns if number % 2 == 0 else reversed(turns):
-            with _IdleMeter() as meter:
+            with IdleMeter() as meter:
                 started = time.perf_counter()
                 result = turn()
                 seconds[name].append(time.perf_counter() - started)
@@ -190,10 +190,10 @@ class _Distinct:
         """The pool is closed by whoever opened it."""
 
 
-class _IdleMeter:
+class IdleMeter:
     """The part of the time in which no kernel ran on the GPUs, as `nvidia-smi` samples it; nothing without it."""
 
-    def __enter__(self) -> _IdleMeter:
+    def __enter__(self) -> IdleMeter:
         self._busy: list[float] = []
         self._process: subprocess.Popen[str] | None = None
         with suppress(OSError):

@@ -74,3 +74,6 @@ class StreamingEngine(Protocol):
 
     def step(self) -> list[tuple[int, Vectors]]:
         """Compute for a while; the numbers and vectors of the texts that are finished."""
+
+    def close(self) -> None:
+        """Free the device."""

@@ -39,6 +39,8 @@ def main() -> None:
         _probe(engine)
         connection.send(Ready(engine.device, dict(engine.settings), dict(engine.versions)))
         Worker(connection, arena, engine).serve()
+        engine.close()
+        os._exit(0)  # an interpreter with an engine in it takes its time to end, for nobody
     except EOFError:
         pass
     except Exception as error:  # whatever it is, it is this engine's end, and told

@@ -96,6 +96,9 @@ class FakeEngine:
             file.writelines(f"{' '.join(map(str, ids))}\n" for _, ids in batch[: len(finished)])
         return finished
 
+    def close(self) -> None:
+        """There is nothing to free."""
+
     def _vector(self, ids: NDArray[np.int32]) -> Vectors:
         if fault("nan") in ids:
             return np.full(DIMENSIONS, np.nan, np.float32)
