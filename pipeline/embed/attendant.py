@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 _START_SECONDS = 1_800.0
 # Starts in a row that may fail before a device is given up; an engine that never ran gets one.
 _START_TRIES = 3
+# Between them: what a dead engine held of the device is not free at once.
+_START_PAUSE = 5.0
 # How long an attendant waits at most before it looks whether there is something new to hand over.
 _LOOK_SECONDS = 0.01
 _IDLE_SECONDS = 0.5
@@ -88,9 +90,9 @@ class Attendant(threading.Thread):
     def _start_engine(self) -> None:
         """Raises Terminal if it cannot be started."""
         reason = "it was stopped"
-        for _ in range(_START_TRIES if self._ran else 1):
+        for number in range(_START_TRIES if self._ran else 1):
             with self._starting:
-                if self.stopping.is_set():
+                if self.stopping.wait(_START_PAUSE if number else 0):
                     break
                 start = Start(self._engine_class, self._model, self._settings, self._shape)
                 process = EngineProcess(start, self.place)

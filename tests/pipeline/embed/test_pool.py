@@ -28,7 +28,8 @@ SILENCE, SHORT_SILENCE = 30.0, 0.7
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine whose speed is not known yet is thought to be fast."""
+    """An engine whose speed is not known yet is thought to be fast, and a device to be free at once."""
+    monkeypatch.setattr("pipeline.embed.attendant._START_PAUSE", 0.0)
     monkeypatch.setattr("pipeline.embed.watchdog._SLOWEST", {"cpu": 1e6, "cuda": 1e6})
 
 
