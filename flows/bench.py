@@ -47,6 +47,8 @@ _WORDS = (
 
 # Two engines are on the device at once, the bare one and the pipeline's, of which one computes.
 _SHARED_MEMORY = 0.45
+# What is ours and not the bare engine's.
+_BARE = {"engines_per_gpu": 1, "core_process": None, "async_scheduling": None}
 # Texts of a dummy model's documents: about six chunks each, so that few chunks are a short remainder.
 _CHUNKS_A_DOCUMENT = 6
 
@@ -80,7 +82,7 @@ def measure(
                 folder / "documents", documents, words, vocabulary=made_up_words(50_000) if shape else _WORDS
             )
             sources = [str(folder / "documents")]
-        bare = (open_dummy if shape else VllmEmbedder)(model, engine.model_copy(update={"engines_per_gpu": 1}))
+        bare = (open_dummy if shape else VllmEmbedder)(model, engine.model_copy(update=_BARE))
         pool = (start_dummies if shape else start_engine)(model, engine)
         try:
             pool.wait()

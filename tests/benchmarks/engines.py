@@ -1,6 +1,6 @@
 """Engine settings against each other, on a GPU: `python -m tests.benchmarks.engines --shape qwen3-0.6b '{}' '{…}'`.
 
-Each argument is JSON of `[engine]` settings; one JSON line is printed for each, with the pool's tokens/s over texts of
+Each argument is JSON of `[engine]` settings, and `"fp8": true` for 8-bit matrices; one JSON line is printed for each, with the pool's tokens/s over texts of
 `--tokens` tokens, the GPUs' idle share and the share of the arithmetic roof. The first has bare `LLM.embed` beside it.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from flows.bench import IdleMeter
 from pipeline.config import Engine
+from pipeline.embed.model import Model
 from pipeline.embed.shapes import REACHED_FLOPS, SHAPES, VOCABULARY, dummy_model
 from pipeline.embed.vllm import open_dummy, start_dummies
 
@@ -50,9 +51,10 @@ def main() -> None:
                 print(json.dumps({"setting": text, "gpus": gpus, "error": str(error)[:800]}), flush=True)
 
 
-def _measure(text: str, gpus: int, options: argparse.Namespace, model: object) -> None:
-    engine = Engine.model_validate({**json.loads(text), "gpus": gpus})
-    pool = start_dummies(model, engine)  # type: ignore[arg-type]
+def _measure(text: str, gpus: int, options: argparse.Namespace, model: Model) -> None:
+    settings = {**json.loads(text), "gpus": gpus}
+    fp8 = settings.pop("fp8", False)
+    pool = start_dummies(model, Engine.model_validate(settings), fp8)
     try:
         pool.wait()
         texts = _texts(4 * pool.settings["max_num_batched_tokens"] * pool.engines, options.tokens)
