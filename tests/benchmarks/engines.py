@@ -1,7 +1,8 @@
 """Engine settings against each other, on a GPU: `python -m tests.benchmarks.engines --shape qwen3-0.6b '{}' '{…}'`.
 
-Each argument is JSON of `[engine]` settings, and `"fp8": true` for 8-bit matrices; one JSON line is printed for each, with the pool's tokens/s over texts of
-`--tokens` tokens, the GPUs' idle share and the share of the arithmetic roof. The first has bare `LLM.embed` beside it.
+Each argument is JSON of `[engine]` settings, and `"fp8": true` for 8-bit matrices; one JSON line is printed for each,
+with the pool's tokens/s over texts of `--tokens` tokens, the GPUs' idle share and the share of the arithmetic roof. The
+first has bare `LLM.embed` beside it.
 """
 
 from __future__ import annotations
