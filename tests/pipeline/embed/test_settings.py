@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import Engine
@@ -78,6 +78,7 @@ def test_the_arithmetic_roof_is_the_known_one() -> None:
 class TestQueue:
     """Texts of many callers, handed out by token count."""
 
+    @settings(deadline=None)
     @given(st.lists(st.integers(1, 64), max_size=80), st.integers(64, 300), st.integers(1, 20))
     def test_everything_is_handed_out_once_in_bounded_parcels(self, lengths: list[int], tokens: int, rows: int) -> None:
         """No parcel holds more tokens or texts than asked for, and every text is in one."""
@@ -136,6 +137,7 @@ class TestWatchdog:
         assert 60 < watchdog.patience(50_000) < watchdog.patience(100_000) < unknown
         assert watchdog.patience(0) == 60
 
+    @settings(deadline=None)
     @given(st.integers(1, 64), st.sets(st.integers(0, 63), max_size=5))
     def test_exactly_the_guilty_are_found(self, count: int, guilty: set[int]) -> None:
         """Whatever kills the engine is found, nothing else is blamed, and restarts grow with the logarithm."""
