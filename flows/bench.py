@@ -1,20 +1,31 @@
-"""The pipeline's speed beside the bare engine's: the same chunks, the same engine, one process, turn by turn."""
+"""The pipeline's speed beside the bare engine's: the same chunks, in the same run, turn by turn."""
 
 from __future__ import annotations
 
 import random
 import statistics
+import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flows.corpus import Corpus
-from pipeline.config import Settings
-from pipeline.embed.vllm import VllmEmbedder
+from pipeline.config import Recipe, Settings
+from pipeline.embed.model import Model, load_model
+from pipeline.embed.pool import Pool
+from pipeline.embed.settings import likely_device
+from pipeline.embed.shapes import PEAK_FLOPS, REACHED_FLOPS, SHAPES, dummy_model, made_up_words
+from pipeline.embed.vllm import VllmEmbedder, open_dummy, start_dummies, start_engine
 from pipeline.ingest import vectors_of
 from pipeline.prepare import table_of_chunks
+from pipeline.types import Vectors
 
 # Made-up documents are sentences of everyday words: a tokenizer takes them as it takes prose.
 _WORDS = (
@@ -34,48 +45,186 @@ _WORDS = (
     "sea against top turned learn point city play toward five using himself usually pressure wing boundary layer flow"
 ).split()
 
+# Two engines are on the device at once, the bare one and the pipeline's, of which one computes.
+_SHARED_MEMORY = 0.45
+# What is ours and not the bare engine's.
+_BARE = {"engines_per_gpu": 1, "core_process": None, "async_scheduling": None}
+# Texts of a dummy model's documents: about six chunks each, so that few chunks are a short remainder.
+_CHUNKS_A_DOCUMENT = 6
 
-def measure(settings: Settings, sources: Sequence[str], documents: int, rounds: int) -> dict[str, Any]:
-    """Tokens/s of bare `LLM.embed` and of the whole pipeline (files → committed Parquet and index), and their ratio.
 
-    Each round embeds every chunk twice, once each way, taking turns at going first; figures are medians over rounds,
-    the ratio is the median of the rounds' ratios. The engine starts, and runs once to warm up, before the clock does.
+def measure(
+    settings: Settings, sources: Sequence[str], documents: int, rounds: int, shape: str | None = None,
+    tokens_per_chunk: int | None = None, gpus: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Tokens/s of bare `LLM.embed`, of the pool of engines, and of the whole pipeline (files → Parquet and index).
+
+    Each round embeds every chunk once each way, taking turns at going first; figures are medians over rounds, ratios
+    the medians of the rounds' ratios. Engines start, and run once to warm up, before the clock does. The bare engine
+    is one, on one device, whatever `gpus` is. With a `shape` (of `pipeline.embed.shapes.SHAPES`) the weights are made
+    up, and the share of the arithmetic roof is given for an H200: `Shape.flops` a second over 989 TFLOP/s (the data
+    sheet's dense bf16) and over 790 (the largest products' own speed), a GPU.
     """
+    recipe = Recipe.model_validate({**settings.recipe.model_dump(), "chunk_tokens": tokens_per_chunk}) if (
+        tokens_per_chunk
+    ) else settings.recipe  # fmt: skip
+    changed = {"gpus": gpus} if gpus else {}
+    if likely_device(settings.engine) == "cuda" and settings.engine.gpu_memory_utilization is None:
+        changed["gpu_memory_utilization"] = _SHARED_MEMORY
+    engine = settings.engine.model_copy(update=changed)
+    settings = settings.model_copy(update={"recipe": recipe, "engine": engine})
+    model = dummy_model(shape) if shape else load_model(recipe)
     with tempfile.TemporaryDirectory(prefix="corpusvec-bench-") as scratch:
         folder = Path(scratch)
         if not sources:
-            make_documents(folder / "documents", documents)
+            words = (_CHUNKS_A_DOCUMENT * (tokens_per_chunk or 512),) * 2 if shape else (60, 240)
+            make_documents(
+                folder / "documents", documents, words, vocabulary=made_up_words(50_000) if shape else _WORDS
+            )
             sources = [str(folder / "documents")]
-        with Corpus(_in(settings, folder / "warm")) as warm:
-            engine = warm.embedder
-            assert isinstance(engine, VllmEmbedder)
-            report = warm.ingest(*sources)
-            ids = _token_ids(warm)
-            bare, piped = [], []
-            for number in range(rounds):
-                turns = [lambda: bare.append(_bare(engine, ids)), lambda n=number: piped.append(
-                    _piped(_in(settings, folder / f"round-{n}"), engine, sources))]  # fmt: skip
-                for turn in turns if number % 2 == 0 else reversed(turns):
-                    turn()
-            return {
-                "engine_tokens_per_second": round(statistics.median(bare), 1),
-                "pipeline_tokens_per_second": round(statistics.median(piped), 1),
-                "ratio": round(statistics.median(p / b for p, b in zip(piped, bare, strict=True)), 4),
-                "rounds": rounds,
-                "documents": report.documents["new"],
-                "chunks": report.chunks,
-                "tokens": report.tokens,
-                "model": settings.recipe.model,
-                "dtype": settings.recipe.dtype,
-                "device": engine.device,
-                "engine_start_seconds": round(engine.start_seconds, 1),
-                "engine": engine.settings,
-                "engine_each": [round(value, 1) for value in bare],
-                "pipeline_each": [round(value, 1) for value in piped],
+        bare = (open_dummy if shape else VllmEmbedder)(model, engine.model_copy(update=_BARE))
+        pool = (start_dummies if shape else start_engine)(model, engine)
+        try:
+            pool.wait()
+            return _measure(settings, sources, rounds, folder, model, bare, pool, shape)
+        finally:
+            pool.close()
+            bare.close()
+
+
+def _measure(
+    settings: Settings, sources: Sequence[str], rounds: int, folder: Path, model: Model, bare: VllmEmbedder, pool: Pool,
+    shape: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    embedder = _Distinct(pool) if shape else pool
+
+    def ingest(name: str) -> tuple[Corpus, Any]:
+        corpus = Corpus(_in(settings, folder / name), embedder=embedder)
+        corpus.model = model
+        # The model's weights are hashed once a process: part of its start, like the engine's.
+        _ = corpus.recipe
+        return corpus, lambda: corpus.ingest(*sources)
+
+    warm, begin = ingest("warm")
+    report = begin()
+    ids = _token_ids(warm)
+    warm.close()
+    tokens = sum(map(len, ids))
+    prompts = [{"prompt_token_ids": list(row)} for row in ids]
+    arrays = [np.asarray(row, np.int32) for row in ids]
+    bare.llm.embed(prompts[: len(prompts) // 8 + 1], use_tqdm=False)
+    seconds: dict[str, list[float]] = {"engine": [], "pool": [], "pipeline": []}
+    idle: dict[str, list[float]] = {name: [] for name in seconds}
+    stages: dict[str, float] = {}
+    for number in range(rounds):
+        corpus, begin = ingest(f"round-{number}")
+        turns: list[tuple[str, Callable[[], Any]]] = [
+            ("engine", lambda: bare.llm.embed(prompts, use_tqdm=False)),
+            ("pool", lambda: pool.embed(arrays)),
+            ("pipeline", begin),
+        ]
+        for name, turn in turns if number % 2 == 0 else reversed(turns):
+            with IdleMeter() as meter:
+                started = time.perf_counter()
+                result = turn()
+                seconds[name].append(time.perf_counter() - started)
+            idle[name] += meter.share
+            if name == "pipeline":
+                assert result.embedded_tokens == tokens, "the pipeline embeds what the bare engine does"
+                stages = {stage: round(value, 2) for stage, value in result.seconds.items()}
+        corpus.close()
+    speeds = {name: [tokens / value for value in each] for name, each in seconds.items()}
+
+    def ratio(name: str) -> float:
+        return round(statistics.median(a / b for a, b in zip(speeds[name], speeds["engine"], strict=True)), 4)
+
+    result = {
+        **{f"{name}_tokens_per_second": round(statistics.median(each), 1) for name, each in speeds.items()},
+        "ratio": ratio("pipeline"),
+        "pool_ratio": ratio("pool"),
+        "rounds": rounds,
+        "documents": report.documents["new"],
+        "chunks": len(ids),
+        "tokens": tokens,
+        "tokens_per_chunk": round(tokens / len(ids), 1),
+        "model": model.name,
+        "dtype": model.dtype,
+        "device": pool.device,
+        "engines": pool.engines,
+        "engine_start_seconds": round(pool.start_seconds, 1),
+        "engine": dict(pool.settings),
+        "versions": dict(pool.versions),
+        "stage_seconds": stages,
+        "gpu_idle_share": {name: round(statistics.mean(each), 4) for name, each in idle.items() if each},
+        **{f"{name}_each": [round(value, 1) for value in each] for name, each in speeds.items()},
+        "warnings": list(pool.warnings),
+    }
+    if shape:
+        flops = SHAPES[shape].flops([len(row) for row in ids])
+        gpus = max(pool.engines // settings.engine.engines_per_gpu, 1)
+        for name, each in seconds.items():
+            reached = flops / statistics.median(each) / (1 if name == "engine" else gpus)
+            shares = {
+                "of_989_tflops": round(reached / PEAK_FLOPS, 4),
+                "of_790_tflops": round(reached / REACHED_FLOPS, 4),
             }
+            result.setdefault("roof_share", {})[name] = shares
+    return result
 
 
-def make_documents(folder: Path, count: int, words: tuple[int, int] = (60, 240), seed: int = 0) -> None:
+class _Distinct:
+    """A dummy model's vectors, told apart: its weights give all texts nearly the same, which no gate lets through."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.dimensions = pool.dimensions
+        self._pool = pool
+
+    def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
+        """As the pool's, with something of the text's own in the first places."""
+        vectors = np.nan_to_num(self._pool.embed(token_ids))
+        seeds = np.array([zlib.crc32(np.asarray(ids, np.int32).tobytes()) for ids in token_ids], np.float64)
+        for place in range(min(8, self.dimensions)):
+            vectors[:, place] += np.sin(seeds * (place + 1) * 0.618)
+        normalized: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return normalized
+
+    def close(self) -> None:
+        """The pool is closed by whoever opened it."""
+
+
+class IdleMeter:
+    """The part of the time in which no kernel ran on the GPUs, as `nvidia-smi` samples it; nothing without it."""
+
+    def __enter__(self) -> IdleMeter:
+        self._busy: list[float] = []
+        self._process: subprocess.Popen[str] | None = None
+        with suppress(OSError):
+            command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            threading.Thread(target=self._read, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+
+    @property
+    def share(self) -> list[float]:
+        """One figure, 0 to 1, or none. GPUs that were never busy are not ours."""
+        return [1 - statistics.mean(self._busy) / 100] if any(self._busy) else []
+
+    def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with suppress(ValueError):
+                self._busy.append(float(line))
+
+
+def make_documents(
+    folder: Path, count: int, words: tuple[int, int] = (60, 240), seed: int = 0, vocabulary: Sequence[str] = _WORDS
+) -> None:
     """`count` text files of made-up prose; the same seed makes the same bytes."""
     chance = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,25 +233,9 @@ def make_documents(folder: Path, count: int, words: tuple[int, int] = (60, 240),
         sentences = []
         while left > 0:
             length = min(left, chance.randint(6, 22))
-            sentences.append(" ".join(chance.choices(_WORDS, k=length)).capitalize() + ".")
+            sentences.append(" ".join(chance.choices(vocabulary, k=length)).capitalize() + ".")
             left -= length
         (folder / f"{number:06}.txt").write_text(" ".join(sentences), encoding="utf-8")
-
-
-def _bare(engine: VllmEmbedder, ids: Sequence[Sequence[int]]) -> float:
-    prompts = [{"prompt_token_ids": list(row)} for row in ids]
-    started = time.perf_counter()
-    engine.llm.embed(prompts, use_tqdm=False)
-    return sum(map(len, ids)) / (time.perf_counter() - started)
-
-
-def _piped(settings: Settings, engine: VllmEmbedder, sources: Sequence[str]) -> float:
-    with Corpus(settings, embedder=engine) as corpus:
-        # The model's weights are hashed once a process: part of its start, like the engine's.
-        _ = corpus.recipe
-        started = time.perf_counter()
-        report = corpus.ingest(*sources)
-        return report.embedded_tokens / (time.perf_counter() - started)
 
 
 def _token_ids(corpus: Corpus) -> list[Sequence[int]]:

@@ -158,6 +158,13 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument("--documents", type=_positive, default=1_000, metavar="N", help="how many to make (1000)")
     bench.add_argument("--rounds", type=_positive, default=3, metavar="N", help="measured rounds (3)")
 
+    bench.add_argument(
+        "--shape", choices=("qwen3-0.6b", "qwen3-4b", "qwen3-8b"), help="a model of this shape, on one or more GPUs"
+    )
+    bench.add_argument("--dummy", action="store_true", help="with --shape: its weights are made up")
+    bench.add_argument("--tokens-per-chunk", type=_positive, metavar="N", help="chunks of at most N tokens")
+    bench.add_argument("--gpus", type=_positive, metavar="N", help="how many of the visible GPUs (all)")
+
     deploy = commands.add_parser("deploy", help="serve the Prefect deployments from this process until it is stopped")
     deploy.add_argument("--config", metavar="FILE", help="settings of the schedule and of the runs")
     for name, command in commands.choices.items():

@@ -173,8 +173,13 @@ def bench(options: argparse.Namespace) -> int:
     from flows.bench import measure
 
     settings = load_settings(options.config, **settings_flags(options))
+    if options.shape and not options.dummy:
+        raise UsageError("--shape has no weights to load: add --dummy, or name a model with --model")
     with _result_stream() as stream:
-        result = measure(settings, options.sources, options.documents, options.rounds)
+        result = measure(
+            settings, options.sources, options.documents, options.rounds, options.shape, options.tokens_per_chunk,
+            options.gpus,
+        )  # fmt: skip
         _print(stream, options.json, result, lambda: printing.bench(result))
     return 0
 

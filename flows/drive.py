@@ -28,11 +28,12 @@ def drive(
     go_on: Callable[[], bool],
 ) -> bool:  # fmt: skip
     """Do the run's units; an error ends it, is recorded and raised. False if `go_on` said so before the last."""
-    from pipeline.embed.vllm import likely_device
+    from pipeline.embed.settings import likely_device, places
 
     in_flight = settings.limits.units_in_flight
     if in_flight is None:
-        in_flight = 3 if likely_device(settings.engine) == "cuda" else 1
+        # One is parsed and one loaded while two are embedded, and one more for every other engine.
+        in_flight = 3 + len(places(settings.engine)) if likely_device(settings.engine) == "cuda" else 1
     with _recorded(run):
         run.start()
         reports = run_all(run.work, run.units(), in_flight, submit, run.stopping)

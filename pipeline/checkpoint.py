@@ -3,6 +3,7 @@
     ROOT/documents/<parse fingerprint>/      one row a document version: text, blocks, metadata
     ROOT/chunks/<chunk fingerprint>/         one row a chunk; the rows of a document version are contiguous in a part
     ROOT/vectors/<embed fingerprint>/        one row an embedding key: content-addressed, shared by all collections
+    ROOT/canary/<embed fingerprint>/         one row a text that is always the same: its vector, and what computed it
     ROOT/ledger/<collection>/                one row each time a document's state in a collection changed
     ROOT/runs/                               one row each time a run's state changed
 
@@ -29,7 +30,7 @@ import pyarrow as pa
 from pipeline.keys import KeyIndex
 from pipeline.parts import Gone, Part, list_folders, list_leftovers, list_parts, remove
 from pipeline.table import Table
-from pipeline.tables import CHUNKS, DOCUMENTS, LEDGER, RUNS, TOMBSTONE, vectors_schema, vectors_table
+from pipeline.tables import CANARY, CHUNKS, DOCUMENTS, LEDGER, RUNS, TOMBSTONE, vectors_schema, vectors_table
 
 __all__ = ["CHUNKS", "DOCUMENTS", "KINDS", "LEDGER", "RUNS", "Checkpoints", "KeyIndex", "Table", "vectors_table"]
 
@@ -87,6 +88,10 @@ class Checkpoints:
             with contextlib.suppress(Gone), Part(self._fs, f"{self._path}/{name}/{parts[-1]}") as part:
                 return int(part.schema.field("vector").type.list_size)
         return None
+
+    def canary(self, recipe: str) -> Table:
+        """The vectors that an engine for this recipe must give again, by embedding key."""
+        return self.table(f"canary/{recipe}", CANARY, "embedding_key")
 
     def ledger(self, collection: str) -> Table:
         """What a collection holds of each document, by document id. `collection` is a folder name."""

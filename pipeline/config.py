@@ -58,11 +58,24 @@ class Engine(_Section):
     """How vectors are computed. Changes speed, never vectors. None: chosen from the hardware."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    #: How many of the visible GPUs; None is all of them.
+    gpus: int | None = Field(default=None, ge=1)
+    #: Engines side by side on one GPU: for small models, where the host and not the chip is the limit.
+    engines_per_gpu: int = Field(default=1, ge=1, le=8)
+    #: The longest text that is taken, in tokens; None is the model's window.
+    max_model_len: int | None = Field(default=None, ge=MIN_CHUNK_TOKENS)
     max_num_batched_tokens: int | None = Field(default=None, ge=1)
     max_num_seqs: int | None = Field(default=None, ge=1)
+    #: Of one GPU, for all of its engines together.
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
     #: Compile the model's graph: slower to start, faster to run.
     compile: bool | None = None
+    #: Give vLLM's core a process of its own, so that requests are made ready while the chip computes.
+    core_process: bool | None = None
+    #: Let vLLM prepare a batch while the one before it runs.
+    async_scheduling: bool | None = None
+    #: The shortest silence, in seconds, after which an engine at work is taken for hung.
+    silence_seconds: float = Field(default=60.0, gt=0)
 
 
 class Limits(_Section):
@@ -82,8 +95,9 @@ class Limits(_Section):
     unit_tokens: int = Field(default=250_000, ge=1)
     #: … or this many documents.
     unit_documents: int = Field(default=512, ge=1)
-    #: Work units in flight: 3 with a GPU (one is parsed while another is embedded and a third is loaded); 1 on a CPU,
-    #: where the engine has every core and anything beside it slows it (more helps if a source or store is slow).
+    #: Work units in flight: 4 with one GPU (one is parsed and one loaded while two are embedded), one more for each
+    #: other engine; 1 on a CPU, where the engine has every core and anything beside it slows it (more helps if a source
+    #: or store is slow).
     units_in_flight: int | None = Field(default=None, ge=1)
 
 

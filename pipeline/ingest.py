@@ -11,19 +11,16 @@ The ledger's rows come last: killed anywhere, the next run sees what is missing 
 from __future__ import annotations
 
 import threading
-import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from pipeline.checkpoint import Checkpoints, Table, vectors_table
+from pipeline.checkpoint import Checkpoints, Table
 from pipeline.config import Limits
 from pipeline.documents import Made, Order, Row
-from pipeline.embed import gate
+from pipeline.embed.canary import Canary
+from pipeline.embed.stage import EmbedStage
 from pipeline.entries import Entries
 from pipeline.errors import Stopped
 from pipeline.index import Change, Index
@@ -34,14 +31,8 @@ from pipeline.prepare import Prepared, Preparer, Refused
 from pipeline.recipe import ResolvedRecipe
 from pipeline.report import Report, Tally, estimate_seconds
 from pipeline.runs import COMPLETED, RUNNING, Record, measured
-from pipeline.types import Rejection, Vectors, document_id
+from pipeline.types import Rejection, document_id
 from pipeline.workers import Work
-
-# Parquet gets what the engine finished at least this often, so that a crash repeats little.
-_EMBED_FLUSH_TOKENS = 500_000
-# The engine is given about this much at a time, so that a run that is told to stop does so within seconds.
-_EMBED_SECONDS = 2.0
-_FIRST_CALL_TOKENS = 32_768
 
 # Documents whose points are removed by one request.
 _DELETED_AT_ONCE = 1_000
@@ -89,12 +80,11 @@ class Ingest:
         self._sources = sources
         self._store = store
         self._recipe = recipe
-        self._embedder = embedder
         self._task = task = task or Task()
         self._check = check
-        self._speed = 0.0
         self._vectors = vectors_of(checkpoints, recipe)
-        self._embedding = threading.Lock()
+        canary = Canary(checkpoints, recipe.model, tokenizer)
+        self._stage = EmbedStage(self._vectors, recipe.model.dimensions, embedder, canary, self._go_on)
         self._tried: dict[int, list[Report]] = {}
         # Opened before any work, so that a store that is away or made for another recipe is told at once.
         self._index = Index(store, recipe, self._vectors)
@@ -198,67 +188,7 @@ class Ingest:
             report.chunks += len(one.chunks)
             report.tokens += sum(row["tokens"] for row in one.chunks)
         report.reused += sum(len(one.chunks) for one in plan.preparation.prepared)
-        faults: dict[str, str] = {}
-
-        def tokens(key: str) -> int:
-            one, number = plan.embed[key]
-            return int(one.chunks[number]["tokens"])
-
-        with self._embedding:
-            # Asked again inside: the unit before may have embedded the same text.
-            missing = set(self._vectors.missing(list(plan.embed))) | plan.again
-            if not missing:
-                return faults
-            with report.timed("engine_start"):
-                embedder = self._embedder()
-            done: list[tuple[list[str], Vectors]] = []
-            waiting = 0
-            # Alike lengths together leave a batch no ragged tail.
-            rest = deque(sorted(missing, key=lambda key: (-tokens(key), key)))
-            try:
-                while rest:
-                    self._go_on()
-                    keys = self._slice(rest, tokens)
-                    ids = [self._preparer.token_ids(*plan.embed[key]) for key in keys]
-                    started = time.perf_counter()
-                    with report.timed("embed"):
-                        vectors = embedder.embed(ids)
-                    count = sum(map(len, ids))
-                    self._speed = count / (time.perf_counter() - started)
-                    found = gate.faults(vectors, self._recipe.model.dimensions)
-                    faults.update((keys[row], fault) for row, fault in found.items())
-                    good = [row for row in range(len(keys)) if row not in found]
-                    done.append(([keys[row] for row in good], vectors[good]))
-                    report.embedded += len(good)
-                    report.embedded_tokens += sum(len(ids[row]) for row in good)
-                    report.reused -= len(keys)
-                    waiting += count
-                    if waiting >= _EMBED_FLUSH_TOKENS:
-                        self._keep(done, report)
-                        waiting = 0
-            finally:
-                # Whatever ends this, what the engine has done is done.
-                self._keep(done, report)
-        return faults
-
-    def _slice(self, rest: deque[str], tokens: Callable[[str], int]) -> list[str]:
-        limit = min(max(self._speed * _EMBED_SECONDS, _FIRST_CALL_TOKENS), _EMBED_FLUSH_TOKENS)
-        keys: list[str] = []
-        total = 0
-        while rest and total < limit:
-            keys.append(rest.popleft())
-            total += tokens(keys[-1])
-        return keys
-
-    def _keep(self, done: list[tuple[list[str], Vectors]], report: Report) -> None:
-        """Put vectors into Parquet as one part."""
-        if done:
-            with report.timed("checkpoint"):
-                keys = [key for some, _ in done for key in some]
-                vectors = np.concatenate([vectors for _, vectors in done])
-                self._vectors.append(vectors_table(keys, vectors))
-                report.bytes_written += vectors.nbytes
-            done.clear()
+        return self._stage.run(list(plan.embed), plan.again, _Texts(plan, self._preparer), report)
 
     def _reject(self, listed: Listed, refused: Refused, report: Report, older: Change | None = None) -> Row:
         report.reject(Rejection(listed.item.uri, refused.stage, str(refused)))
@@ -293,6 +223,7 @@ class Ingest:
             for first in range(0, len(held), _DELETED_AT_ONCE):
                 self._index.remove(held[first : first + _DELETED_AT_ONCE], report)
             self._ledger.append([self._entries.deleted(row) for row in gone.rows])
+        report.warnings += [("engine", text) for text in self._stage.warnings]
         self.tally.add(report)
         total = self.tally.report
         if total.upserted or total.deleted or self._index.untuned:
@@ -306,6 +237,22 @@ class Ingest:
     def fail(self, reason: str) -> None:
         """Record that the run ended early, and why."""
         self._record.write(f"failed: {reason}", self.tally.report)
+
+
+class _Texts:
+    """The texts that a unit needs embedded."""
+
+    def __init__(self, plan: UnitPlan, preparer: Preparer) -> None:
+        self._plan, self._preparer = plan, preparer
+
+    def tokens(self, key: str) -> int:
+        """How many tokens a text has."""
+        one, number = self._plan.embed[key]
+        return int(one.chunks[number]["tokens"])
+
+    def ids(self, key: str) -> Sequence[int]:
+        """Its tokens."""
+        return self._preparer.token_ids(*self._plan.embed[key])
 
 
 def vectors_of(checkpoints: Checkpoints, recipe: ResolvedRecipe) -> Table:

@@ -41,7 +41,10 @@ class Embedder(Protocol):
     dimensions: int
 
     def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
-        """One vector a row, in order: float32, shape (len(token_ids), dimensions). Raises Terminal or Transient."""
+        """One vector a row, in order: float32, shape (len(token_ids), dimensions). May be called by several threads.
+
+        Raises Poisoned if some rows cannot be embedded (it has the vectors of the others), Terminal or Transient.
+        """
 
     def close(self) -> None:
         """Free the device. Idempotent."""

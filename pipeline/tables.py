@@ -64,6 +64,14 @@ CHUNKS = pa.schema(
         ("token_hash", pa.string()),
     ]
 )
+CANARY = pa.schema(
+    [
+        ("embedding_key", pa.string()),
+        ("vector", pa.list_(pa.float32())),
+        ("versions", pa.string()),  # JSON: library, driver and device that computed it
+        ("at", pa.timestamp("us", tz="UTC")),
+    ]
+)
 LEDGER = pa.schema(
     [
         ("document_id", pa.string()),

@@ -1,24 +1,29 @@
-"""Offline vLLM: token ids in, arrays out, one engine for the life of a run."""
+"""Offline vLLM in this process: token ids in, arrays out, requests streamed into a step loop that never runs dry."""
 
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
 import logging
 import os
-import sys
-import tempfile
+import platform
+import re
+import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.config import Engine
 from pipeline.embed.model import Model
-from pipeline.errors import MissingExtra, Terminal
+from pipeline.embed.pool import Pool
+from pipeline.embed.settings import engine_settings, environment, likely_device
+from pipeline.errors import MissingExtra, Rejected, Terminal
 from pipeline.types import Vectors
 
 log = logging.getLogger(__name__)
@@ -27,28 +32,27 @@ log = logging.getLogger(__name__)
 _open: set[int] = set()
 _closing: list[Any] = []
 
-# A batch wide enough to fill a GPU's arithmetic units; a CPU is full at a window or a few thousand tokens.
-_GPU_BATCHED_TOKENS = 32_768
-_CPU_BATCHED_TOKENS = 4_096
-_CPU_SEQUENCES = 64
-
 
 class VllmEmbedder:
-    """An engine process on this machine's GPU or CPU, started by the constructor (tens of seconds).
+    """vLLM on this process's device, started by the constructor (tens of seconds).
 
-    Raises MissingExtra without vLLM, Terminal with the engine's own words if it does not start.
+    `add` and `step` stream, for one thread; `embed` does both, for one batch and one caller at a time. Raises
+    MissingExtra without vLLM, Terminal if the engine does not start.
     """
 
-    def __init__(self, model: Model, engine: Engine) -> None:
+    def __init__(self, model: Model, engine: Engine, **more: Any) -> None:
         self.dimensions = model.dimensions
+        self._pending = 0
+        self._lock = threading.Lock()
         started = time.monotonic()
         # Before torch is imported to look at the hardware: its libraries read some of it as they load.
-        _prepare_environment(likely_device(engine))
-        self.settings = engine_settings(model, engine)
+        os.environ.update(environment(engine, likely_device(engine)))
+        self.settings = {**engine_settings(model, engine), **more}
         self.device = self.settings.pop("device")
-        _prepare_environment(self.device)  # if the guess was wrong
+        os.environ.update(environment(engine, self.device))  # if the guess was wrong
         log.info("starting the engine: %s", self.settings)
-        with _hushed() as last_words:
+        with warnings.catch_warnings():  # of the engine's own code, which nobody here can heed
+            warnings.simplefilter("ignore")
             try:
                 from vllm import LLM
                 from vllm.pooling_params import PoolingParams
@@ -59,35 +63,68 @@ class VllmEmbedder:
                 self.llm = LLM(**self.settings)
             except Exception as error:  # whatever stops an engine, nothing here can mend it
                 reason = str(error).strip().splitlines() or [type(error).__name__]
-                raise Terminal(
-                    f"the engine did not start for {model.name}: {reason[0]}; its last words: {last_words()}"
-                ) from error
+                raise Terminal(f"vLLM cannot run {model.name}: {reason[0]}") from error
         _open.add(id(self))
         cut = model.dimensions if model.dimensions != model.native_dimensions else None
         self._parameters = PoolingParams(task="embed", dimensions=cut)
         #: How long the engine took to start, in seconds.
         self.start_seconds = time.monotonic() - started
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """What the vectors are computed by: libraries, driver and device."""
+        from vllm.platforms import current_platform
+
+        libraries = {name: _version(name) for name in ("vllm", "torch", "transformers")}
+        device = current_platform.get_device_name() if self.device == "cuda" else _cpu_name()
+        return {**libraries, "device": device or self.device, "driver": _driver() if self.device == "cuda" else ""}
+
+    def add(self, number: int, ids: NDArray[np.int32]) -> None:
+        """Queue a text under a number of the caller's. Raises Rejected if the engine refuses it."""
+        prompt = {"type": "token", "prompt_token_ids": ids.tolist()}
+        try:
+            self.llm.llm_engine.add_request(str(number), prompt, self._parameters)
+        except ValueError as error:
+            raise Rejected(f"the engine refused a text of {len(ids)} tokens: {error}") from error
+        self._pending += 1
+
+    def step(self) -> list[tuple[int, Vectors]]:
+        """Compute until something is finished or a batch is done: (number, vector) of each that is."""
+        if not self._pending:
+            return []
+        finished = []
+        for output in self.llm.llm_engine.step():
+            if output.finished:
+                # The engine may put something of its own behind the number that it was given.
+                number = int(output.request_id.partition("-")[0])
+                finished.append((number, output.outputs.data.float().numpy()))
+        self._pending -= len(finished)
+        if finished and self.device == "cpu":
+            _trim_heap()
+        return finished
+
     def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
         """One vector a row, in order: float32, shape (len(token_ids), dimensions). Raises Terminal if it dies."""
+        with self._lock:
+            return self._embed(token_ids)
+
+    def _embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
         vectors = np.empty((len(token_ids), self.dimensions), np.float32)
-        if not len(token_ids):
-            return vectors
         # Neighbours of a like length leave a batch no ragged tail; the longest first, so that none is left for the end.
-        order = sorted(range(len(token_ids)), key=lambda row: -len(token_ids[row]))
-        prompts = [{"prompt_token_ids": list(token_ids[row])} for row in order]
         try:
-            outputs = self.llm.encode(prompts, self._parameters, pooling_task="embed", use_tqdm=False)
+            for row in sorted(range(len(token_ids)), key=lambda row: -len(token_ids[row])):
+                self.add(row, np.asarray(token_ids[row], np.int32))
+            while self._pending:
+                for row, vector in self.step():
+                    vectors[row] = vector
         except Exception as error:  # the engine's errors have no common type
-            raise Terminal(f"the engine stopped while embedding {len(prompts)} chunks: {error}") from error
-        for row, output in zip(order, outputs, strict=True):
-            vectors[row] = output.outputs.data.numpy()
-        if self.device == "cpu":
-            _trim_heap()
+            while self._pending and isinstance(error, Rejected):
+                self.step()
+            raise Terminal(f"the engine stopped while embedding {len(token_ids)} chunks: {error}") from error
         return vectors
 
     def close(self) -> None:
-        """Stop the engine process and free the device. Idempotent."""
+        """Stop the engine and free the device. Idempotent."""
         llm = self.__dict__.pop("llm", None)
         if llm is None:
             return
@@ -99,71 +136,24 @@ class VllmEmbedder:
                 _closing.pop().llm_engine.engine_core.shutdown()
 
 
-def start_engine(model: Model, engine: Engine) -> VllmEmbedder:
-    """The one place where an engine is started for a corpus; raises what `VllmEmbedder` does."""
-    return VllmEmbedder(model, engine)
+def start_engine(model: Model, engine: Engine) -> Pool:
+    """The one place where engines are started for a corpus, each in a process of its own; raises what `Pool` does."""
+    return Pool(model, engine, f"{__name__}:VllmEmbedder")
 
 
-@contextmanager
-def _hushed() -> Iterator[Callable[[], str]]:
-    """Keeps what the engine and its processes print to themselves; gives a way to read the end of it.
-
-    With CORPUSVEC_ENGINE_LOG set, it goes to that file; else to one that is gone when the process is.
-    """
-    path = os.environ.get("CORPUSVEC_ENGINE_LOG")
-    log_file = Path(path).open("ab+") if path else tempfile.TemporaryFile()  # noqa: SIM115 - outlives the block
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    kept = os.dup(1), os.dup(2)
-
-    def last_words() -> str:
-        log_file.seek(0, os.SEEK_END)
-        log_file.seek(max(0, log_file.tell() - 2_000))
-        lines = log_file.read().decode(errors="replace").split("\n")
-        return " | ".join(line.strip() for line in lines if line.strip())[-600:] or "none"
-
-    try:
-        os.dup2(log_file.fileno(), 1)
-        os.dup2(log_file.fileno(), 2)
-        with warnings.catch_warnings():  # of the engine's own code, which nobody here can heed
-            warnings.simplefilter("ignore")
-            yield last_words
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        for number, copy in enumerate(kept, start=1):
-            os.dup2(copy, number)
-            os.close(copy)
-        log_file.close()
+def open_dummy(model: Model, engine: Engine) -> VllmEmbedder:
+    """An engine on made-up weights (`pipeline.embed.shapes`): the true cost of vectors that mean nothing."""
+    return VllmEmbedder(model, engine, load_format="dummy")
 
 
-def engine_settings(model: Model, engine: Engine) -> dict[str, Any]:
-    """The keyword arguments of `vllm.LLM` for this model on this hardware, and `device`.
+def open_fp8_dummy(model: Model, engine: Engine) -> VllmEmbedder:
+    """`open_dummy`, its matrices in 8-bit floats."""
+    return VllmEmbedder(model, engine, load_format="dummy", quantization="fp8")
 
-    `max_num_batched_tokens` is never below the window: a pooling prompt that is split into chunks can hang the engine
-    or come out wrong (vllm-project/vllm#29496, #48901). Prefix caching is off: documents share no prefixes worth it.
-    """
-    device = engine.device if engine.device != "auto" else _detect_device()
-    gpu = device == "cuda"
-    batched = engine.max_num_batched_tokens or (_GPU_BATCHED_TOKENS if gpu else _CPU_BATCHED_TOKENS)
-    settings: dict[str, Any] = {
-        "device": device,
-        "model": str(model.path),
-        "runner": "pooling",
-        "convert": "embed",
-        "dtype": model.dtype,
-        "max_model_len": model.window,
-        "max_num_batched_tokens": max(batched, model.window),
-        "max_num_seqs": engine.max_num_seqs or (256 if gpu else _CPU_SEQUENCES),
-        "enable_prefix_caching": False,
-        "enforce_eager": not (gpu if engine.compile is None else engine.compile),
-        "disable_log_stats": True,
-    }
-    if gpu:
-        settings["gpu_memory_utilization"] = engine.gpu_memory_utilization or 0.9
-    if model.dimensions != model.native_dimensions:
-        settings["hf_overrides"] = {"is_matryoshka": True, "matryoshka_dimensions": [model.dimensions]}
-    return settings
+
+def start_dummies(model: Model, engine: Engine, fp8: bool = False) -> Pool:
+    """`start_engine` on made-up weights."""
+    return Pool(model, engine, f"{__name__}:{'open_fp8_dummy' if fp8 else 'open_dummy'}")
 
 
 def _trim_heap() -> None:
@@ -176,35 +166,23 @@ def _trim_heap() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def likely_device(engine: Engine) -> str:
-    """ "cuda" or "cpu", without importing torch to be sure."""
-    if engine.device != "auto":
-        return engine.device
-    return "cuda" if Path("/proc/driver/nvidia/version").exists() else "cpu"
+def _version(package: str) -> str:
+    for name in (package, f"{package}-cpu"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return ""
 
 
-def _detect_device() -> str:
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingExtra("embedding", "cpu' or 'gpu") from error
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _cpu_name() -> str:
+    with suppress(OSError):
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+        if found:
+            return found[1]
+    return platform.machine()
 
 
-def _prepare_environment(device: str) -> None:
-    """What vLLM reads from the environment only; whatever the user has set stays."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # A forked engine inherits a CUDA that it cannot use, whenever anything here has looked at the GPU before.
-    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
-    if device == "cpu":
-        cores = sorted(os.sched_getaffinity(0))
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, cores)))
-        # The engine in this process: on the cores it shares with us, a process of its own only costs (start: 13 s, not
-        # 35 s, on two cores), and no GPU needs feeding while Python is busy.
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        # Every length of a batch makes a primitive of its own; a thousand of them, the default, hold 0.3 GiB for ever.
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
-        # GiB; a pooling engine keeps no cache between steps but must reserve one window.
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
+def _driver() -> str:
+    with suppress(OSError):
+        found = re.search(r"Module\D+([\d.]+)", Path("/proc/driver/nvidia/version").read_text(encoding="utf-8"))
+        return found[1] if found else ""
+    return ""

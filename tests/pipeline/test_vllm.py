@@ -12,9 +12,10 @@ import pytest
 from pipeline.config import Engine, Recipe
 from pipeline.embed.gate import faults
 from pipeline.embed.model import Model, load_model
+from pipeline.embed.settings import engine_settings
 from pipeline.embed.tokenizer import ModelTokenizer
-from pipeline.embed.vllm import VllmEmbedder, engine_settings
-from pipeline.errors import MissingExtra, Terminal, UsageError
+from pipeline.embed.vllm import VllmEmbedder, start_engine
+from pipeline.errors import MissingExtra, Poisoned, Terminal, UsageError
 from pipeline.types import Vectors
 
 TEXTS = [
@@ -107,6 +108,26 @@ def test_a_vector_does_not_depend_on_its_company(minilm_engine: VllmEmbedder, mi
     assert minilm_engine.embed([]).shape == (0, 384)
 
 
+def test_a_pool_embeds_to_the_windows_edge(minilm: Model, minilm_tokenizer: ModelTokenizer) -> None:
+    """In a process of its own: up to the window whole, one more refused, special tokens alone embedded, any mixture."""
+    chance = random.Random(2)
+    lengths = [minilm.window - 1, minilm.window, minilm.window + 1, 0, *(chance.randint(3, 40) for _ in range(60))]
+    ids = [[chance.randrange(2000, 20_000) for _ in range(length)] for length in lengths]
+    ids += [minilm_tokenizer.encode("").ids, minilm_tokenizer.encode(TEXTS[0]).ids]
+    pool = start_engine(minilm, Engine())
+    try:
+        with pytest.raises(Poisoned, match="257 tokens") as caught:
+            pool.embed(ids)
+        assert sorted(caught.value.faults) == [2, 3]
+        sound = [row for row in range(len(ids)) if row not in caught.value.faults]
+        assert faults(caught.value.vectors[sound], minilm.dimensions) == {}
+        assert cosines(pool.embed(ids[-2:]), caught.value.vectors[-2:]).min() >= 0.999
+        assert pool.versions["vllm"]
+        assert pool.warnings == []
+    finally:
+        pool.close()
+
+
 @pytest.mark.parametrize("which", ["minilm", "tiny"])
 def test_we_count_as_the_engine_counts(which: str, request: pytest.FixtureRequest) -> None:
     """Our ids are those the engine's own tokenizer gives for the same text, special tokens included."""
@@ -132,8 +153,8 @@ def test_an_engine_that_cannot_start_says_why(tiny: Model, tmp_path: Path) -> No
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text('{"architectures": ["NoSuchModel"], "model_type": "no-such"}')
-    with pytest.raises(Terminal, match="the engine did not start"):
-        VllmEmbedder(dataclasses.replace(tiny, path=broken, dimensions=tiny.native_dimensions), Engine())
+    with pytest.raises(Terminal, match=r"the engine did not start for .*vLLM cannot run"):
+        start_engine(dataclasses.replace(tiny, path=broken, dimensions=tiny.native_dimensions), Engine())
 
 
 class TestModel:

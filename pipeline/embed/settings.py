@@ -1,0 +1,148 @@
+"""How an engine is set up for a model on this machine: which devices, which arguments, which environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Engine
+from pipeline.embed.model import Model
+from pipeline.errors import MissingExtra, UsageError
+
+# A batch wide enough to fill a GPU's arithmetic units; a CPU is full at a window or a few thousand tokens.
+_GPU_BATCHED_TOKENS = 32_768
+_CPU_BATCHED_TOKENS = 4_096
+_GPU_SEQUENCES = 256
+_CPU_SEQUENCES = 64
+_GPU_MEMORY = 0.9
+
+
+def engine_settings(model: Model, engine: Engine, device: str | None = None) -> dict[str, Any]:
+    """The keyword arguments of `vllm.LLM` for this model on this hardware, and `device`.
+
+    `max_num_batched_tokens` is never below the window: a pooling prompt that is split into chunks can hang the engine
+    or come out wrong (vllm-project/vllm#29496, #48901). Prefix caching is off: documents share no prefixes worth it.
+    """
+    device = device or (engine.device if engine.device != "auto" else _detect_device())
+    gpu = device == "cuda"
+    window = longest_input(model, engine)
+    batched = engine.max_num_batched_tokens or (_GPU_BATCHED_TOKENS if gpu else _CPU_BATCHED_TOKENS)
+    settings: dict[str, Any] = {
+        "device": device,
+        "model": str(model.path),
+        "runner": "pooling",
+        "convert": "embed",
+        "dtype": model.dtype,
+        "max_model_len": window,
+        "max_num_batched_tokens": max(batched, window),
+        "max_num_seqs": engine.max_num_seqs or (_GPU_SEQUENCES if gpu else _CPU_SEQUENCES),
+        "enable_prefix_caching": False,
+        "enforce_eager": not (gpu if engine.compile is None else engine.compile),
+        "disable_log_stats": True,
+    }
+    if gpu:
+        memory = engine.gpu_memory_utilization or _GPU_MEMORY
+        settings["gpu_memory_utilization"] = round(memory / engine.engines_per_gpu, 3)
+    if engine.async_scheduling is not None:
+        settings["async_scheduling"] = engine.async_scheduling
+    if model.dimensions != model.native_dimensions:
+        settings["hf_overrides"] = {"is_matryoshka": True, "matryoshka_dimensions": [model.dimensions]}
+    return settings
+
+
+def longest_input(model: Model, engine: Engine) -> int:
+    """The most tokens a text may have. Raises UsageError if the setting is above the model's window."""
+    if engine.max_model_len is not None and engine.max_model_len > model.window:
+        raise UsageError(
+            f"max_model_len is {engine.max_model_len}, but {model.name} takes {model.window} tokens: lower it"
+        )
+    return engine.max_model_len or model.window
+
+
+def batched_tokens(model: Model, engine: Engine) -> int:
+    """How many tokens an engine computes at once, at most."""
+    usual = _GPU_BATCHED_TOKENS if likely_device(engine) == "cuda" else _CPU_BATCHED_TOKENS
+    return max(engine.max_num_batched_tokens or usual, longest_input(model, engine))
+
+
+def smaller(engine: Engine, model: Model) -> Engine | None:
+    """Settings that need less memory a batch; None if a batch is as small as a window allows.
+
+    Half the tokens at a time, and half the sequences.
+    """
+    tokens, least = batched_tokens(model, engine), longest_input(model, engine)
+    sequences = engine.max_num_seqs or (_GPU_SEQUENCES if likely_device(engine) == "cuda" else _CPU_SEQUENCES)
+    if tokens <= least and sequences <= 1:
+        return None
+    return engine.model_copy(
+        update={"max_num_batched_tokens": max(tokens // 2, least), "max_num_seqs": max(sequences // 2, 1)}
+    )
+
+
+def likely_device(engine: Engine) -> str:
+    """ "cuda" or "cpu", without importing torch to be sure."""
+    if engine.device != "auto":
+        return engine.device
+    return "cuda" if Path("/proc/driver/nvidia/version").exists() else "cpu"
+
+
+def places(engine: Engine) -> list[str]:
+    """Where engines run, one entry an engine: a GPU as CUDA_VISIBLE_DEVICES names it, or "cpu".
+
+    Raises UsageError if more GPUs are asked for than can be seen.
+    """
+    if likely_device(engine) == "cpu":
+        return ["cpu"]
+    seen = _visible_gpus()
+    if engine.gpus is not None and engine.gpus > len(seen):
+        raise UsageError(
+            f"gpus is {engine.gpus}, but {len(seen)} can be seen: lower it, or see to CUDA_VISIBLE_DEVICES"
+        )
+    return [gpu for gpu in seen[: engine.gpus] for _ in range(engine.engines_per_gpu)]
+
+
+def environment(engine: Engine, place: str) -> dict[str, str]:
+    """What vLLM reads from the environment only, for an engine at `place`; what the user has set stays."""
+    chosen = {
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        # A forked core inherits a CUDA that it cannot use, whenever anything here has looked at the GPU before.
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    }
+    separate = engine.core_process
+    if place == "cpu":
+        # The core beside us in one process: on the cores it shares with the feeder, another process only costs.
+        separate = bool(separate)
+        chosen |= {
+            "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, sorted(os.sched_getaffinity(0)))),
+            # Every length of a batch makes a primitive of its own; a thousand, the default, hold 0.3 GiB for ever.
+            "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
+            # GiB; a pooling engine keeps no cache between steps but must reserve one window.
+            "VLLM_CPU_KVCACHE_SPACE": "2",
+        }
+    if separate is not None:
+        chosen["VLLM_ENABLE_V1_MULTIPROCESSING"] = str(int(separate))
+    return {name: os.environ.get(name, value) for name, value in chosen.items()}
+
+
+def _visible_gpus() -> list[str]:
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [gpu.strip() for gpu in named.split(",") if gpu.strip()]
+    try:
+        asked = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        listed = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        return ["0"]  # a driver, and nothing to ask it with
+    return listed or ["0"]
+
+
+def _detect_device() -> str:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtra("embedding", "cpu' or 'gpu") from error
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,208 @@
+"""The embed stage of a run: what Parquet lacks of several units' vectors, each embedded once, checked, and kept."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.checkpoint import Table, vectors_table
+from pipeline.embed.canary import Canary
+from pipeline.embed.gate import Gate
+from pipeline.errors import Poisoned
+from pipeline.ports import Embedder
+from pipeline.report import Report
+from pipeline.types import Vectors
+
+# Parquet gets what the engine finished at least this often, so that a crash repeats little.
+_FLUSH_TOKENS = 500_000
+# The engine is given about this much at a time, so that a run that is told to stop does so within seconds …
+_SLICE_SECONDS = 2.0
+_FIRST_SLICE_TOKENS = 32_768
+# … and the next while it is at work on one, so that it never waits for us.
+_SLICES_IN_FLIGHT = 2
+
+
+class Texts(Protocol):
+    """What there is to embed, by embedding key."""
+
+    def tokens(self, key: str) -> int:
+        """How many tokens a text has."""
+
+    def ids(self, key: str) -> Sequence[int]:
+        """Its tokens."""
+
+
+@dataclass(slots=True)
+class _Slice:
+    keys: list[str]
+    tokens: int
+    vectors: Future[tuple[Vectors, dict[int, str]]]
+
+
+class EmbedStage:
+    """Shared by the units of a run, which may come in several threads. The engine is asked for with the first text.
+
+    `go_on` raises if the run is to end.
+    """
+
+    def __init__(
+        self, table: Table, dimensions: int, embedder: Callable[[], Embedder], canary: Canary, go_on: Callable[[], None]
+    ) -> None:  # fmt: skip
+        self._table = table
+        self._open = embedder
+        self._canary = canary
+        self._go_on = go_on
+        self._gate = Gate(dimensions)
+        self._changed = threading.Condition()
+        self._claimed: set[str] = set()
+        self._faults: dict[str, str] = {}
+        self._starting = threading.Lock()
+        self._embedder: Embedder | None = None
+        self._clock = _Clock()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What befell the engines."""
+        return list(getattr(self._embedder, "warnings", ()))
+
+    def run(self, keys: Sequence[str], again: frozenset[str], texts: Texts, report: Report) -> dict[str, str]:
+        """Put the vectors of `keys` into Parquet: those that it lacks, and those of `again` whatever it has.
+
+        Returns key → why there is none. What another unit is embedding is not embedded twice, but waited for.
+        """
+        rest, forced = dict.fromkeys(keys), set(again)
+        while True:
+            with self._changed:
+                faults = {key: self._faults[key] for key in rest if key in self._faults}
+                missing = (set(self._table.missing(list(rest))) | forced) - faults.keys()
+                mine = missing - self._claimed
+                if not missing:
+                    return faults
+                if not mine:
+                    self._changed.wait(1)
+                    forced &= self._claimed  # whoever had them has embedded them
+                self._claimed |= mine
+            self._go_on()
+            if mine:
+                try:
+                    self._embed(mine, texts, report)
+                finally:
+                    with self._changed:
+                        self._claimed -= mine
+                        self._changed.notify_all()
+                forced -= mine
+
+    def _embed(self, keys: set[str], texts: Texts, report: Report) -> None:
+        embedder = self._started(report)
+        # Alike lengths together leave a batch no ragged tail.
+        rest = deque(sorted(keys, key=lambda key: (-texts.tokens(key), key)))
+        done: list[tuple[list[str], Vectors]] = []
+        waiting = 0
+        flights: deque[_Slice] = deque()
+        with ThreadPoolExecutor(_SLICES_IN_FLIGHT, thread_name_prefix="embed") as pool:
+            try:
+                while rest or flights:
+                    self._go_on()
+                    while rest and len(flights) < _SLICES_IN_FLIGHT:
+                        some = self._slice(rest, texts)
+                        ids = [texts.ids(key) for key in some]
+                        flights.append(_Slice(some, sum(map(len, ids)), pool.submit(self._call, embedder, ids)))
+                    with self._clock.running(report):
+                        flight = flights.popleft()
+                        vectors, refused = flight.vectors.result()
+                    good = self._admit(flight.keys, vectors, refused)
+                    done.append(([flight.keys[row] for row in good], vectors[good]))
+                    lost = sum(texts.tokens(flight.keys[row]) for row in set(range(len(vectors))).difference(good))
+                    report.embedded += len(good)
+                    report.embedded_tokens += flight.tokens - lost
+                    report.reused -= len(flight.keys)
+                    self._clock.tokens += flight.tokens
+                    waiting += flight.tokens
+                    if waiting >= _FLUSH_TOKENS:
+                        self._keep(done, report)
+                        waiting = 0
+            finally:
+                # Whatever ends this, what the engine has done is done.
+                self._keep(done, report)
+
+    def _started(self, report: Report) -> Embedder:
+        with self._starting:
+            if self._embedder is None:
+                with report.timed("engine_start"):
+                    embedder = self._open()
+                self._canary.check(embedder)
+                self._embedder = embedder
+            return self._embedder
+
+    @staticmethod
+    def _call(embedder: Embedder, ids: Sequence[Sequence[int]]) -> tuple[Vectors, dict[int, str]]:
+        try:
+            return embedder.embed(ids), {}
+        except Poisoned as poisoned:
+            return poisoned.vectors, dict(poisoned.faults)
+
+    def _slice(self, rest: deque[str], texts: Texts) -> list[str]:
+        limit = min(max(self._clock.speed * _SLICE_SECONDS, _FIRST_SLICE_TOKENS), _FLUSH_TOKENS)
+        keys: list[str] = []
+        total = 0
+        while rest and total < limit:
+            keys.append(rest.popleft())
+            total += texts.tokens(keys[-1])
+        return keys
+
+    def _admit(self, keys: Sequence[str], vectors: Vectors, refused: dict[int, str]) -> list[int]:
+        """The rows that may be stored; why the others may not is remembered."""
+        found = {**self._gate.faults(keys, vectors), **refused}
+        self._faults.update((keys[row], fault) for row, fault in found.items())
+        return [row for row in range(len(keys)) if row not in found]
+
+    def _keep(self, done: list[tuple[list[str], Vectors]], report: Report) -> None:
+        """Put vectors into Parquet as one part."""
+        if done:
+            with report.timed("checkpoint"):
+                keys = [key for some, _ in done for key in some]
+                vectors = np.concatenate([vectors for _, vectors in done])
+                self._table.append(vectors_table(keys, vectors))
+                report.bytes_written += vectors.nbytes
+            done.clear()
+
+
+class _Clock:
+    """How long the engine had something to do, however many units waited for it at once."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self._lock = threading.Lock()
+        self._running = 0
+        self._since = 0.0
+        self._total = 0.0
+
+    @property
+    def speed(self) -> float:
+        """Tokens a second; 0 while nothing is known."""
+        return self.tokens / self._total if self._total else 0.0
+
+    @contextmanager
+    def running(self, report: Report) -> Iterator[None]:
+        """Counts the time inside, once, towards the report of whoever leaves last."""
+        with self._lock:
+            if not self._running:
+                self._since = time.perf_counter()
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+                now = time.perf_counter()
+                report.seconds["embed"] += now - self._since
+                self._total += now - self._since
+                self._since = now

@@ -1,0 +1,247 @@
+"""A pool of engines gives every text its vector, whatever befalls an engine, and blames the text that kills it.
+
+Real processes and shared memory; the engine inside is `fake.FakeEngine`, which does what the texts tell it to.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from pipeline.config import Engine
+from pipeline.embed.pool import Pool
+from pipeline.errors import Poisoned, Terminal
+from tests.pipeline.embed.fake import DIMENSIONS, FAKE, FAULTS, MOMENTS, WINDOW, fake_model, fault, vector_of
+
+#: What ends an engine; the rest is the matter of one text.
+DEADLY = ("hang", "exit", "kill", "raise")
+#: Long enough for a busy machine; where an engine does hang, short enough for a test.
+SILENCE, SHORT_SILENCE = 30.0, 0.7
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine whose speed is not known yet is thought to be fast, and a device to be free at once."""
+    monkeypatch.setattr("pipeline.embed.attendant._START_PAUSE", 0.0)
+    monkeypatch.setattr("pipeline.embed.watchdog._SLOWEST", {"cpu": 1e6, "cuda": 1e6})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the engines leave their traces."""
+    return tmp_path
+
+
+@pytest.fixture
+def opened(folder: Path) -> Iterator[Callable[..., Pool]]:
+    """Pools with these settings, closed at the end."""
+    pools: list[Pool] = []
+
+    def open_one(**settings: object) -> Pool:
+        engine = Engine.model_validate({"device": "cpu", "silence_seconds": SILENCE, **settings})
+        pools.append(Pool(fake_model(folder), engine, FAKE))
+        return pools[-1]
+
+    yield open_one
+    for pool in pools:
+        pool.close()
+
+
+def texts(count: int, seed: int = 0) -> list[list[int]]:
+    """Different texts of mixed lengths, with nothing wrong with them."""
+    chance = np.random.default_rng(seed)
+    return [
+        [seed, number, *chance.integers(1, 900, chance.integers(1, WINDOW - 2)).tolist()] for number in range(count)
+    ]
+
+
+def expect(ids: Sequence[list[int]]) -> np.ndarray:
+    """What a sound engine gives."""
+    return np.stack([vector_of(row) for row in ids])
+
+
+def starts(folder: Path) -> int:
+    """How many engines were started."""
+    return len((folder / "starts").read_text().splitlines())
+
+
+def embedded(folder: Path) -> list[str]:
+    """The texts that engines finished, but for the probe each starts with."""
+    return [line for line in (folder / "embedded").read_text().splitlines() if line != "1 2 3"]
+
+
+def test_every_row_gets_its_own_vector_in_order(opened: Callable[..., Pool], folder: Path) -> None:
+    """A thousand texts of mixed lengths come back in the order given, each embedded once."""
+    ids = texts(1_000)
+    vectors = opened().embed(ids)
+    assert (vectors.dtype, vectors.shape) == (np.float32, (1_000, DIMENSIONS))
+    assert np.array_equal(vectors, expect(ids))
+    assert sorted(embedded(folder)) == sorted(" ".join(map(str, row)) for row in ids)
+
+
+def test_many_threads_may_ask_at_once(opened: Callable[..., Pool]) -> None:
+    """Calls that overlap share the engine, and each gets what is its own; an empty one gets nothing."""
+    pool = opened()
+    results: dict[int, np.ndarray] = {}
+    asked = {seed: texts(50, seed) for seed in range(1, 7)}
+    threads = [threading.Thread(target=lambda s=seed: results.update({s: pool.embed(asked[s])})) for seed in asked]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(results[seed], expect(ids)) for seed, ids in asked.items())
+    assert pool.embed([]).shape == (0, DIMENSIONS)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("what", DEADLY)
+def test_a_text_that_kills_the_engine_is_refused_alone(
+    what: str, moment: str, opened: Callable[..., Pool], folder: Path
+) -> None:
+    """Hang, exit, SIGKILL or exception, at any point: that text is refused with the engine's last words; no other."""
+    ids = texts(4)
+    ids[1] = [7, fault(what, moment)]
+    with pytest.raises(Poisoned) as caught:
+        opened(silence_seconds=SHORT_SILENCE if what == "hang" else SILENCE).embed(ids)
+    assert list(caught.value.faults) == [1]
+    assert ("on fire" if what == "raise" else f"about to {what}") in caught.value.faults[1]
+    rest = [0, 2, 3]
+    assert np.array_equal(caught.value.vectors[rest], expect([ids[row] for row in rest]))
+    assert sorted(embedded(folder)) == sorted(" ".join(map(str, ids[row])) for row in rest), "none lost, none twice"
+
+
+@pytest.mark.parametrize("what", DEADLY)
+def test_an_engine_that_dies_once_costs_no_text(what: str, opened: Callable[..., Pool], folder: Path) -> None:
+    """What was nobody's fault is nobody's loss: a new engine embeds what the old one had not finished."""
+    ids = texts(40)
+    pool = opened(silence_seconds=SHORT_SILENCE if what == "hang" else SILENCE)
+    (folder / f"once-{what}").touch()
+    assert np.array_equal(pool.embed(ids), expect(ids))
+    assert starts(folder) == 2
+    assert len(embedded(folder)) == 40
+    assert ("on fire" if what == "raise" else f"about to {what}") in pool.warnings[0]
+
+
+def test_two_poisons_are_both_found(opened: Callable[..., Pool]) -> None:
+    """Each text that kills is found, and everything between them embedded."""
+    ids = texts(20)
+    ids[3], ids[16] = [1, fault("exit")], [2, fault("raise")]
+    with pytest.raises(Poisoned) as caught:
+        opened().embed(ids)
+    assert sorted(caught.value.faults) == [3, 16]
+    assert np.isfinite(caught.value.vectors).all(axis=1).sum() == 18
+
+
+@pytest.mark.parametrize(("what", "moment", "said"), [("shape", "step", "shape"), ("refuse", "add", "does not like")])
+def test_what_is_wrong_with_one_text_costs_no_engine(
+    what: str, moment: str, said: str, opened: Callable[..., Pool], folder: Path
+) -> None:
+    """A vector of the wrong shape, or a text that the engine refuses, is told of that text; nothing is restarted."""
+    ids = texts(9)
+    ids[4] = [1, fault(what, moment)]
+    with pytest.raises(Poisoned, match=said) as caught:
+        opened().embed(ids)
+    assert list(caught.value.faults) == [4]
+    assert starts(folder) == 1
+
+
+def test_out_of_memory_means_smaller_batches_first(opened: Callable[..., Pool], folder: Path) -> None:
+    """An engine that runs out of memory is started again with half as much at a time until it fits."""
+    ids = [[number, fault("memory")] for number in range(1, 13)]
+    pool = opened(max_num_seqs=8)
+    assert np.array_equal(pool.embed(ids), expect(ids))
+    assert starts(folder) == 3, "8 at a time, then 4, then 2"
+    assert "out of memory" in pool.warnings[0]
+
+
+def test_the_window_is_kept_to_the_token(opened: Callable[..., Pool], folder: Path) -> None:
+    """One token less than the window and the window itself are embedded; one more, or none at all, is refused."""
+    ids = [[1] * (WINDOW - 1), [1] * WINDOW, [1] * (WINDOW + 1), [], [2]]
+    with pytest.raises(Poisoned) as caught:
+        opened().embed(ids)
+    assert sorted(caught.value.faults) == [2, 3]
+    assert str(WINDOW + 1) in caught.value.faults[2]
+    assert "no tokens" in caught.value.faults[3]
+    sound = [0, 1, 4]
+    assert np.array_equal(caught.value.vectors[sound], expect([ids[row] for row in sound]))
+    assert starts(folder) == 1
+
+
+@pytest.mark.parametrize("what", ["exit", "raise", "kill"])
+def test_an_engine_that_does_not_start_says_why(what: str, opened: Callable[..., Pool], folder: Path) -> None:
+    """A first start that fails ends at once, in the engine's own words."""
+    (folder / f"start-{what}").touch()
+    with pytest.raises(Terminal, match=f"did not start for fake: .*about to {what}"):
+        opened()
+
+
+def test_an_engine_that_fails_at_everything_ends_the_run(opened: Callable[..., Pool], folder: Path) -> None:
+    """When nothing can be embedded any more, whoever waits is told; a corpus is not rejected text by text."""
+    pool = opened()
+    (folder / "start-exit").touch()
+    (folder / "once-exit").touch()
+    with pytest.raises(Terminal, match="cannot be started again"):
+        pool.embed(texts(20))
+    with pytest.raises(Terminal):
+        pool.embed(texts(1))
+
+
+class TestGpus:
+    """Several engines: as many processes, each with a device of its own."""
+
+    @pytest.fixture
+    def two(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+        """A pool over what it takes for two GPUs."""
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+        pool = Pool(
+            fake_model(folder), Engine(device="cuda", silence_seconds=SILENCE, max_num_batched_tokens=128), FAKE
+        )
+        pool.wait()
+        yield pool
+        pool.close()
+
+    def test_each_visible_gpu_gets_one_engine(self, two: Pool, folder: Path) -> None:
+        """One process a GPU, which sees only that; together they do the work once."""
+        ids = texts(600)
+        assert np.array_equal(two.embed(ids), expect(ids))
+        assert sorted(line.split()[0] for line in (folder / "starts").read_text().splitlines()) == ["4", "7"]
+        assert len(embedded(folder)) == 600
+
+    def test_a_lost_gpu_leaves_its_work_to_the_others(self, two: Pool, folder: Path) -> None:
+        """A device whose engine cannot be started again is given up; the run goes on, complete, and says so."""
+        (folder / "start-exit-4").touch()
+        pids = dict(line.split() for line in (folder / "starts").read_text().splitlines())
+        os.kill(int(pids["4"]), 9)
+        for seed in range(1, 6):
+            ids = texts(100, seed)
+            assert np.array_equal(two.embed(ids), expect(ids))
+        end = time.monotonic() + 30
+        while two.engines == 2 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert two.engines == 1
+        assert any("GPU 4 is lost" in text for text in two.warnings)
+        assert np.array_equal(two.embed(ids), expect(ids))
+
+
+def test_nothing_is_left_behind(folder: Path) -> None:
+    """A closed pool has no process left, and asking it again is an error, not a wait."""
+    pool = Pool(fake_model(folder), Engine(device="cpu"), FAKE)
+    pids = [int(line.split()[1]) for line in (folder / "starts").read_text().splitlines()]
+    pool.embed(texts(3))
+    pool.close()
+    pool.close()
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    with pytest.raises(Terminal):
+        pool.embed(texts(3))
+
+
+def test_faults_are_all_tried() -> None:
+    """Every fault that the fake engine knows is the matter of a test."""
+    assert set(FAULTS) == {*DEADLY, "memory", "shape", "nan", "refuse"}

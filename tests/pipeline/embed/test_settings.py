@@ -1,0 +1,165 @@
+"""How engines are set up: from the hardware and the model, and as the user says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config import Engine
+from pipeline.embed.settings import batched_tokens, engine_settings, environment, places, smaller
+from pipeline.embed.shapes import REACHED_FLOPS, SHAPES
+from pipeline.embed.watchdog import Suspects, Watchdog
+from pipeline.embed.work import Job, Row, WorkQueue
+from pipeline.errors import Terminal, UsageError
+from tests.pipeline.embed.fake import WINDOW, fake_model, vector_of
+
+MODEL = fake_model(Path("nowhere"))
+
+
+def rows_of(lengths: list[int]) -> tuple[Job, list[Row]]:
+    """A job of texts with so many tokens each."""
+    job = Job(len(lengths), 16)
+    return job, [Row(job, index, np.arange(length, dtype=np.int32)) for index, length in enumerate(lengths)]
+
+
+def test_each_engine_of_a_gpu_gets_its_part_of_the_memory() -> None:
+    """Several engines share what one would take."""
+    assert engine_settings(MODEL, Engine(device="cuda"))["gpu_memory_utilization"] == 0.9
+    shared = engine_settings(MODEL, Engine(device="cuda", engines_per_gpu=3, gpu_memory_utilization=0.6))
+    assert shared["gpu_memory_utilization"] == 0.2
+
+
+def test_engines_stand_where_gpus_can_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One engine a visible GPU, or as many as asked for; more GPUs than there are is a mistake; a CPU has one."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert places(Engine(device="cuda")) == ["2", "5"]
+    assert places(Engine(device="cuda", gpus=1, engines_per_gpu=2)) == ["2", "2"]
+    assert places(Engine(device="cpu")) == ["cpu"]
+    with pytest.raises(UsageError, match="gpus is 3, but 2"):
+        places(Engine(device="cuda", gpus=3))
+
+
+def test_what_the_user_set_in_the_environment_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours are defaults."""
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "7")
+    assert environment(Engine(device="cpu"), "cpu")["VLLM_CPU_KVCACHE_SPACE"] == "7"
+
+
+def test_a_window_above_the_models_is_refused() -> None:
+    """`max_model_len` may be less than the model's window, not more; a batch holds at least one such text."""
+    assert engine_settings(MODEL, Engine(device="cpu", max_model_len=32))["max_model_len"] == 32
+    with pytest.raises(UsageError, match=f"takes {WINDOW} tokens"):
+        engine_settings(MODEL, Engine(device="cpu", max_model_len=WINDOW + 1))
+
+
+def test_smaller_batches_come_to_an_end() -> None:
+    """Each time less, never less than a window, and then nothing is smaller."""
+    engine: Engine | None = Engine(device="cuda")
+    seen = []
+    while engine is not None:
+        seen.append(batched_tokens(MODEL, engine))
+        engine = smaller(engine, MODEL)
+    assert seen == sorted(seen, reverse=True)
+    assert seen[-1] == WINDOW
+    assert len(seen) < 20
+
+
+def test_the_arithmetic_roof_is_the_known_one() -> None:
+    """4B at 512 tokens and 790 TFLOP/s is 106,000 tokens/s, at 32,768 tokens 47,000."""
+    shape = SHAPES["qwen3-4b"]
+    roofs = [REACHED_FLOPS * length / shape.flops([length]) for length in (512, 32_768)]
+    assert [round(roof / 1000) for roof in roofs] == [107, 47]
+
+
+class TestQueue:
+    """Texts of many callers, handed out by token count."""
+
+    @settings(deadline=None)
+    @given(st.lists(st.integers(1, 64), max_size=80), st.integers(64, 300), st.integers(1, 20))
+    def test_everything_is_handed_out_once_in_bounded_parcels(self, lengths: list[int], tokens: int, rows: int) -> None:
+        """No parcel holds more tokens or texts than asked for, and every text is in one."""
+        job, submitted = rows_of(lengths)
+        queue = WorkQueue(window=200)
+        queue.submit(job, submitted)
+        taken: list[int] = []
+        while parcel := queue.take(tokens, rows):
+            assert sum(map(len, parcel)) <= tokens
+            assert len(parcel) <= rows
+            taken += [row.index for row in parcel]
+        assert sorted(taken) == list(range(len(lengths)))
+
+    def test_the_longest_of_a_window_go_first_and_the_next_window_waits(self) -> None:
+        """Lengths fall within a window; a later text, however long, does not overtake it."""
+        job, submitted = rows_of([3, 9, 5, 60, 50])
+        queue = WorkQueue(window=17)
+        queue.submit(job, submitted)
+        order = []
+        while parcel := queue.take(64, 1):
+            order += [len(row) for row in parcel]
+        assert order == [9, 5, 3, 60, 50]
+
+    def test_towards_the_end_parcels_get_smaller(self) -> None:
+        """What is left is shared among the engines, for all to end together."""
+        job, submitted = rows_of([10] * 100)
+        queue = WorkQueue(window=10_000)
+        queue.share_among(2)
+        queue.submit(job, submitted)
+        sizes = []
+        while parcel := queue.take(400, 100):
+            sizes.append(len(parcel))
+        assert sizes == sorted(sizes, reverse=True)
+        assert sizes[0] > 4 * sizes[-1]
+
+    def test_whoever_waits_is_told_of_the_end(self) -> None:
+        """An ended queue fails what is in it and what comes."""
+        job, submitted = rows_of([4, 4])
+        queue = WorkQueue(window=100)
+        queue.submit(job, submitted)
+        queue.end(Terminal("over"))
+        assert job.settled.is_set()
+        assert str(job.error) == "over"
+        with pytest.raises(Terminal, match="over"):
+            queue.submit(*rows_of([1]))
+
+
+class TestWatchdog:
+    """How long silence is borne, and who is blamed."""
+
+    def test_patience_follows_tokens_and_speed(self) -> None:
+        """More tokens, more patience; a faster engine, less; never less than the setting."""
+        watchdog = Watchdog(60, "cuda")
+        unknown = watchdog.patience(100_000)
+        watchdog.observe(100_000, 1.0)
+        assert 60 < watchdog.patience(50_000) < watchdog.patience(100_000) < unknown
+        assert watchdog.patience(0) == 60
+
+    @settings(deadline=None)
+    @given(st.integers(1, 64), st.sets(st.integers(0, 63), max_size=5))
+    def test_exactly_the_guilty_are_found(self, count: int, guilty: set[int]) -> None:
+        """Whatever kills the engine is found, nothing else is blamed, and restarts grow with the logarithm."""
+        _, rows = rows_of([1] * count)
+        guilty = {index for index in guilty if index < count}
+        suspects, blamed, cleared, restarts = Suspects(), set(), set(), 0
+        suspects.delay(rows)
+        while suspects:
+            group = suspects.next_group()
+            if guilty & {row.index for row in group}:
+                restarts += 1
+                poison = suspects.accuse(group)
+                blamed |= {poison.index} if poison else set()
+            else:
+                cleared |= {row.index for row in group}
+        assert blamed == guilty
+        assert cleared == set(range(count)) - guilty
+        assert restarts <= max(1, len(guilty)) * (count.bit_length() + 2)
+
+
+def test_a_vector_is_a_matter_of_its_text() -> None:
+    """The fake engine these tests rest on gives different texts different vectors of length 1."""
+    one, other = vector_of([1, 2]), vector_of([2, 1])
+    assert abs(float(one @ one) - 1) < 1e-6
+    assert float(one @ other) < 0.999
