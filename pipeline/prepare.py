@@ -15,7 +15,7 @@ from pipeline import chunk as chunking
 from pipeline.checkpoint import Checkpoints, Table
 from pipeline.config import Settings
 from pipeline.documents import Made, Maker, Order, Row, TokenIds, make
-from pipeline.embed.vllm import likely_device
+from pipeline.embed.settings import likely_device
 from pipeline.errors import Rejected
 from pipeline.ledger import LOADED, Listed, Renewal, hash_bytes, hash_metadata, is_forced, same_bytes
 from pipeline.members import MOST_INSIDE, Inside, member_uri, trap
