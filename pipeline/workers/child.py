@@ -7,6 +7,7 @@ import pickle
 import resource
 import select
 import signal
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -17,14 +18,14 @@ from pipeline.errors import CorpusvecError, Rejected, Terminal, Transient
 _GRACE = 5.0
 
 
-def main(requests: int, answers: int, lifeline: int) -> None:
-    """Serve the file descriptors until `requests` ends; `lifeline` ends when the parent does."""
+def main(questions: int, answers: int, lifeline: int) -> None:
+    """Serve the file descriptors until `questions` ends; `lifeline` ends when the parent does."""
     _die_with(lifeline)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no copy of somebody's document behind
     with suppress(OSError):  # where memory runs out for all, let the kernel take a worker and not the run
         Path("/proc/self/oom_score_adj").write_text("1000")
-    with open(requests, "rb") as source, open(answers, "wb") as sink:
+    with open(questions, "rb") as source, open(answers, "wb") as sink:
         try:
             start, seconds = pickle.load(source)
             work = start()
@@ -37,14 +38,14 @@ def main(requests: int, answers: int, lifeline: int) -> None:
                 count = pickle.load(source)
             except EOFError:
                 return
-            for _ in range(count):
-                request = pickle.load(source)
+            # All of them first: whoever still writes requests reads no answers, and both would wait for ever.
+            requests = deque(pickle.load(source) for _ in range(count))
+            while requests:
                 signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE)  # ends the process, whatever it is doing
                 try:
-                    answer, sound = work(request), True
+                    answer, sound = work(requests.popleft()), True
                 except CorpusvecError as error:
                     answer, sound = _plain(error), False
-                del request
                 pickle.dump((sound, answer), sink, pickle.HIGHEST_PROTOCOL)
                 del answer
             sink.flush()

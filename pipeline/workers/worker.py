@@ -61,7 +61,7 @@ class Worker:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code], pass_fds=(theirs, yours, lifeline), process_group=0,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                env={**_ONE_THREAD, **os.environ, "TOKENIZERS_PARALLELISM": "false"},
+                env={**os.environ, **_ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"},
             )  # fmt: skip
         except BaseException:
             os.close(ours)

@@ -94,6 +94,9 @@ def work(request: tuple[str, Any]) -> Any:
     what, argument = request
     if _kept and _kept[-1] == "poison":
         _segfault()
+    if what == "repeat":
+        text, times = argument
+        return text * times
     if what == "echo":
         return argument
     if what == "pid":

@@ -68,6 +68,18 @@ class TestAnswers:
         data = os.urandom(1 << 20) * 20
         assert shared.submit(("echo", [data, "ä" * 10**6])).result() == [data, "ä" * 10**6]
 
+    def test_many_large_answers_at_once_cost_no_process(self) -> None:
+        """Small requests that wait together get answers that no pipe holds; none is tried a second time for that."""
+        pool = open_pool(workers=1)
+        try:
+            (first,) = {pool.submit(("pid", None)).result()}
+            data = "ä" * 2_000
+            futures = [pool.submit(("repeat", (data, 200))) for _ in range(64)]
+            assert all(future.result() == data * 200 for future in futures)
+            assert pool.submit(("pid", None)).result() == first
+        finally:
+            pool.close()
+
     def test_what_the_work_raises_is_raised(self, shared: Pool[Any, Any]) -> None:
         """A rejection by the work itself arrives with its words, and costs no process."""
         before = shared.submit(("pid", None)).result()
