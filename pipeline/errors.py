@@ -9,11 +9,15 @@
     │   └── Stopped         … since somebody asked the run to end
     ├── Transient           the same call may work in a moment: retried with a pause
     └── Rejected            one input cannot be used; it costs itself only, and is kept with its reason
+        └── Poisoned        … by the embedder, among others that it could
 
 Vendors' exceptions are turned into these at the edge (`raise … from error`), in the one file that imports the vendor.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class CorpusvecError(Exception):
@@ -53,3 +57,14 @@ class Transient(CorpusvecError):
 
 class Rejected(CorpusvecError):
     """This input cannot be used. Its text is the reason, in words that its owner understands."""
+
+
+class Poisoned(Rejected):
+    """Some texts cannot be embedded: `faults` is row → reason; the other rows of `vectors` are as good as any."""
+
+    def __init__(self, faults: Mapping[int, str], vectors: Any) -> None:
+        row, reason = next(iter(faults.items()))
+        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        super().__init__(f"text {row} cannot be embedded: {reason}{more}")
+        self.faults = faults
+        self.vectors = vectors
