@@ -323,7 +323,7 @@ def _address(url: str) -> tuple[str, str]:
 
 
 def _read(content: bytes, count: int) -> tuple[dict[str, Any], Vectors]:
-    """An answer, and its vectors as the inputs are ordered: float32, (count, length). Raises ValueError or TypeError."""
+    """An answer, and its vectors in the inputs' order: float32, (count, length). Raises ValueError or TypeError."""
     answer = json.loads(content)
     rows = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

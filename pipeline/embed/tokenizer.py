@@ -35,6 +35,12 @@ class ModelTokenizer:
         self.fingerprint = hashlib.sha256(data).hexdigest()
 
     @property
+    def vocabulary(self) -> int:
+        """How many tokens it knows, added ones included."""
+        size: int = self._tokenizer.get_vocab_size()
+        return size
+
+    @property
     def serialized(self) -> str:
         """The content of a `tokenizer.json` that truncates and pads nothing."""
         content: str = self._tokenizer.to_str()
