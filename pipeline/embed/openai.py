@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -41,8 +42,10 @@ _LONGEST_PAUSE = 120.0
 _LEAST_TOKENS = 2_048
 # What a server answers to a request that it will never take as it is …
 _REFUSALS = (400, 413, 422)
-# … and to one that it may take later. 500 is both: llama.cpp's answer to a long text, and anyone's to a bad day.
+# … and to one that it may take later. If a 500 stays, it may be a text that the server stumbles over.
 _PASSING = (408, 409, 425, 429, 500, 502, 503, 504, 529)
+# What llama.cpp says with a 500 of a text beyond its batch.
+_TOO_LARGE = "too large to process"
 _TRIAL = "Is anybody there?"
 
 _START = "start it as docs/embedding-servers.md says, or correct [endpoint]"
@@ -99,7 +102,7 @@ class OpenAIEmbedder:
     def check(self) -> str:
         """One live embedding; returns what the server serves, for people. Raises Terminal or Transient, saying why."""
         with self._settling:
-            self._settle(self._inputs([self._trial]), len(self._trial))
+            self._try()
         models = (self._try_get("/models") or {}).get("data") or [{}]
         windows = [str(one["max_model_len"]) for one in models if one.get("max_model_len")]
         window = f", windows of {', '.join(windows)} tokens" if windows else ""
@@ -121,10 +124,11 @@ class OpenAIEmbedder:
         if self._manner is None and rows:
             with self._settling:
                 if self._manner is None and len(rows) == 1:
-                    vectors[rows[0]] = self._settle([inputs[rows[0]]], sizes[rows[0]])[0]
-                    rows = []
-                elif self._manner is None:
-                    self._settle(self._inputs([self._trial]), len(self._trial))
+                    with suppress(_Refused):  # which may be the text's fault or the server's
+                        vectors[rows[0]] = self._settle([inputs[rows[0]]], sizes[rows[0]])[0]
+                        rows = []
+                if self._manner is None:
+                    self._try()
         jobs = [
             self._workers.submit(self._fill, batch, inputs, sizes, vectors, found)
             for batch in self._batches(rows, sizes)
@@ -191,8 +195,20 @@ class OpenAIEmbedder:
 
     # -- Questions -----------------------------------------------------------------------------------------------------
 
+    def _try(self) -> None:
+        try:
+            self._settle(self._inputs([self._trial]), len(self._trial))
+        except _Refused as refused:
+            kind = Transient if refused.status >= 500 else Terminal
+            raise kind(
+                f"the embedding server {self._url} does not embed for {self._name}: {refused}; {_START}"
+            ) from refused
+
     def _settle(self, inputs: Sequence[Any], tokens: int) -> Vectors:
-        """Find out what the server takes, by asking for these vectors, which are returned; and that they are sound."""
+        """Find out what the server takes, by asking for these vectors, which are returned; and that they are sound.
+
+        Raises _Refused if it takes nothing, Terminal or Transient.
+        """
         manners: list[dict[str, Any]] = [{"encoding_format": "base64"}, {"encoding_format": "float"}, {}]
         if self.dimensions != self._native:
             # Where the server cannot cut, its whole vectors are cut here; that comes to the same.
@@ -209,8 +225,7 @@ class OpenAIEmbedder:
             self._manner = manner
             return vectors
         assert first is not None
-        kind = Transient if first.status >= 500 else Terminal
-        raise kind(f"the embedding server {self._url} does not embed for {self._name}: {first}; {_START}")
+        raise first
 
     def _ask(self, inputs: Sequence[Any], tokens: int, manner: Mapping[str, Any]) -> Vectors:
         """Float32, shape (len(inputs), dimensions). Raises _Refused, Terminal or Transient."""
@@ -222,7 +237,9 @@ class OpenAIEmbedder:
                 f"{self._native}: it serves another model; correct [endpoint] or the recipe's model"
             )
         read = (answer.get("usage") or {}).get("prompt_tokens") or tokens
-        if abs(read - tokens) > self._spelling.special_tokens * len(inputs):
+        # Of a text, not every server counts the special tokens that it adds.
+        tolerated = self._spelling.special_tokens * len(inputs) if self._endpoint.input == "text" else 0
+        if abs(read - tokens) > tolerated:
             raise _Refused(0, f"it says that it read {read} tokens of {tokens}, so it cuts texts, or counts otherwise")
         if vectors.shape[1] != self.dimensions:
             vectors = vectors[:, : self.dimensions]
@@ -247,7 +264,7 @@ class OpenAIEmbedder:
                 if status == 200:
                     return _read(response.content, count)
                 problem = f"it answers {status}: {self._words(response)}"
-                if status in _REFUSALS:
+                if status in _REFUSALS or _TOO_LARGE in problem:
                     raise _Refused(status, problem)
                 if status not in _PASSING:
                     raise Terminal(self._why_not(status, problem))

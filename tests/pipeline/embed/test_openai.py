@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.config import Endpoint, Recipe
+from pipeline.config import Endpoint, Recipe, Settings
 from pipeline.embed import openai
 from pipeline.embed.gate import faults
 from pipeline.embed.model import Model, load_model
@@ -328,6 +331,29 @@ class TestBadTexts:
         np.testing.assert_array_equal(caught.value.vectors[fine], server.vectors([ids[row] for row in fine]))
         assert set(faults(caught.value.vectors, 384)) == guilty, "what was not embedded is no vector"
 
+    def test_a_refused_text_may_be_the_only_one(self, server: FaultyServer, connect: Connect) -> None:
+        """Of one text and the trial, only the text is refused: it is named, and the server goes on being used."""
+        server.fault = lambda body: (400, {"message": "too long"}) if len(body["input"][0]) > 100 else RIGHT
+        embedder = connect()
+        with pytest.raises(Poisoned, match="too long") as caught:
+            embedder.embed(some_ids(1, 200))
+        assert list(caught.value.faults) == [0]
+        assert embedder.embed(some_ids(2)).shape == (2, 384)
+
+    def test_a_text_beyond_llama_cpps_batch_is_not_asked_for_again(
+        self, server: FaultyServer, connect: Connect
+    ) -> None:
+        """Its 500 says so in words: nothing is gained by waiting."""
+        embedder = connect(in_flight=1)
+        embedder.check()
+        told = (500, {"error": {"message": "input (300 tokens) is too large to process. increase the physical batch"}})
+        server.fault = lambda body: told if any(len(ids) > 100 for ids in body["input"]) else RIGHT
+        before = len(server.requests)
+        with pytest.raises(Poisoned, match="physical batch"):
+            embedder.embed([*some_ids(1), *some_ids(1, 300)])
+        # Both, then each alone; and after each refusal the trial.
+        assert len(server.requests) - before == 5
+
     def test_a_server_that_takes_few_texts_is_given_few(self, server: FaultyServer, connect: Connect) -> None:
         """A 413 for many texts at once is learnt from: the next call asks for fewer."""
         server.fault = lambda body: (413, {"error": "batch size"}) if len(body["input"]) > 32 else RIGHT
@@ -485,3 +511,24 @@ def test_weights_that_only_a_server_has_are_another_recipe(tiny_folder: Any, tmp
     assert load_model(Recipe(model=str(bare)), named).fingerprint == quantized.fingerprint
     with pytest.raises(UsageError, match=r"endpoint\.weights"):
         load_model(Recipe(model=str(bare)), Endpoint())
+
+
+class TestDocs:
+    """docs/embedding-servers.md does not drift."""
+
+    PAGE = (Path(__file__).resolve().parents[3] / "docs" / "embedding-servers.md").read_text(encoding="utf-8")
+
+    def test_its_configuration_is_valid(self) -> None:
+        """The example has only settings that exist, with values they take."""
+        (example,) = re.findall(r"```toml\n(.*?)```", self.PAGE, re.DOTALL)
+        assert Settings.model_validate(tomllib.loads(example)).embedder == "openai"
+
+    def test_its_settings_are_those_there_are(self) -> None:
+        """Every setting of the section is in the table, with its default."""
+        table = self.PAGE.split("## Settings")[1].split("##")[0]
+        named = [
+            name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+        ]
+        assert named == list(Endpoint.model_fields)
+        for field in Endpoint.model_fields.values():
+            assert field.default is None or str(field.default).removesuffix(".0") in table
