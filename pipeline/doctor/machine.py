@@ -66,20 +66,27 @@ def look_at_torch() -> Torch:
 def check_driver(torch: Torch, engine: Engine, driver_file: Path = _DRIVER) -> str:
     """torch is built for what the machine has."""
     driver = _driver(driver_file)
-    if engine.device == "cpu" and not torch.cuda:
-        return f"torch {torch.version} on the CPU, as engine.device says"
-    if not driver:
-        if torch.cuda or engine.device == "cuda":
+    if torch.available and engine.device != "cpu":
+        count = f"{len(torch.gpus)} GPU{'' if len(torch.gpus) == 1 else 's'}"
+        return f"torch {torch.version} with {count}, driver {driver or 'unknown'}"
+    if not torch.cuda:
+        if engine.device == "cpu":
+            return f"torch {torch.version} on the CPU, as engine.device says"
+        if driver:
             raise Unwell(
-                f"torch {torch.version} {'needs' if torch.cuda else 'and engine.device = cuda, without'} an NVIDIA "
-                "driver, and this machine has none",
-                "install the driver; or use the CPU build, in a new environment: pip install 'corpusvec[cpu]'",
+                f"there is a GPU (driver {driver}), but torch {torch.version} is built without CUDA",
+                "pip install 'corpusvec[gpu]' in a new environment; or say engine.device = \"cpu\"",
+            )
+        if engine.device == "cuda":
+            raise Unwell(
+                "engine.device is cuda, and this machine has no NVIDIA driver",
+                "install the driver; or say engine.device = \"cpu\", with pip install 'corpusvec[cpu]'",
             )
         return f"torch {torch.version}, no GPU"
-    if not torch.cuda:
+    if not driver:
         raise Unwell(
-            f"there is a GPU (driver {driver}), but torch {torch.version} is built without CUDA",
-            "pip install 'corpusvec[gpu]' in a new environment; or say engine.device = \"cpu\"",
+            f"torch {torch.version} needs an NVIDIA driver, and this machine has none",
+            "install the driver; or use the CPU build, in a new environment: pip install 'corpusvec[cpu]'",
         )
     least = _LEAST_DRIVER.get(int(torch.cuda.partition(".")[0]), 0)
     if driver != "unknown" and int(driver.partition(".")[0]) < least:
@@ -92,7 +99,7 @@ def check_driver(torch: Torch, engine: Engine, driver_file: Path = _DRIVER) -> s
             f"torch {torch.version} finds no GPU, though driver {driver} is loaded",
             "look at nvidia-smi and CUDA_VISIBLE_DEVICES; in a container, pass the GPUs in",
         )
-    return f"torch {torch.version} with {len(torch.gpus)} GPU{'' if len(torch.gpus) == 1 else 's'}, driver {driver}"
+    return f"torch {torch.version}, its GPUs left alone, as engine.device says"
 
 
 def check_memory(model: Model, engine: Engine, torch: Torch, memory_file: Path = _MEMORY) -> str:

@@ -6,11 +6,7 @@ order, of how many tokens. What it refuses is halved until one text is left that
 
 from __future__ import annotations
 
-import base64
-import email.utils
 import json
-import math
-import os
 import random
 import threading
 import time
@@ -19,7 +15,6 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -27,7 +22,8 @@ from pipeline.config import Endpoint
 from pipeline.embed.gate import faults
 from pipeline.embed.model import Model
 from pipeline.embed.tokenizer import ModelTokenizer, Spelling
-from pipeline.errors import Poisoned, Terminal, Transient, UsageError
+from pipeline.embed.wire import address, read_answer, retry_after
+from pipeline.errors import Poisoned, Terminal, Transient
 from pipeline.types import Vectors
 
 if TYPE_CHECKING:
@@ -72,7 +68,7 @@ class OpenAIEmbedder:
         self.dimensions = model.dimensions
         self._native = model.native_dimensions
         self._endpoint = endpoint
-        self._url, key = _address(endpoint.url)
+        self._url, key = address(endpoint.url)
         self._name = model.name
         self._trial: Sequence[int] = tokenizer.encode(model.document_prompt + _TRIAL).ids
         self._spelling = Spelling(tokenizer)
@@ -103,8 +99,7 @@ class OpenAIEmbedder:
         """One live embedding; returns what the server serves, for people. Raises Terminal or Transient, saying why."""
         with self._settling:
             self._try()
-        models = (self._try_get("/models") or {}).get("data") or [{}]
-        windows = [str(one["max_model_len"]) for one in models if one.get("max_model_len")]
+        windows = [str(one["max_model_len"]) for one in self._models() if one.get("max_model_len")]
         window = f", windows of {', '.join(windows)} tokens" if windows else ""
         return f"{self._url} gives vectors of {self.dimensions}{window}"
 
@@ -262,13 +257,13 @@ class OpenAIEmbedder:
                 )
                 status = response.status_code
                 if status == 200:
-                    return _read(response.content, count)
+                    return read_answer(response.content, count)
                 problem = f"it answers {status}: {self._words(response)}"
                 if status in _REFUSALS or _TOO_LARGE in problem:
                     raise _Refused(status, problem)
                 if status not in _PASSING:
                     raise Terminal(self._why_not(status, problem))
-                pause = _retry_after(response.headers.get("Retry-After"), pause)
+                pause = retry_after(response.headers.get("Retry-After"), pause)
             except httpx.TimeoutException:
                 problem = f"it does not answer within {self._endpoint.timeout:g} s"
             except httpx.HTTPError as error:
@@ -296,7 +291,7 @@ class OpenAIEmbedder:
         where = f"the embedding server {self._url} does not let us in or is none: {problem}"
         if status in (401, 403):
             return f"{where}; set its key in CORPUSVEC_ENDPOINT_KEY"
-        served = [str(one.get("id")) for one in (self._try_get("/models") or {}).get("data") or []]
+        served = [str(one.get("id")) for one in self._models()]
         return f"{where}; {'it serves ' + ', '.join(served) + ': name one in endpoint.model' if served else _START}"
 
     def _words(self, response: httpx.Response) -> str:
@@ -312,6 +307,10 @@ class OpenAIEmbedder:
     def _hide(self, text: str) -> str:
         return text.replace(self._secret, "…") if self._secret else text
 
+    def _models(self) -> list[dict[str, Any]]:
+        found = (self._try_get("/models") or {}).get("data")
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
     def _try_get(self, path: str, below: str = "") -> dict[str, Any] | None:
         """A JSON object that not every server has; None from those that have it not."""
         import httpx
@@ -321,62 +320,6 @@ class OpenAIEmbedder:
         except (httpx.HTTPError, ValueError):
             return None
         return found if isinstance(found, dict) else None
-
-
-def _address(url: str) -> tuple[str, str]:
-    """What `/embeddings` is below, and the key to send there, "" if there is none."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise UsageError(f"endpoint.url is no address of a server: {url!r}; write http://HOST:PORT/v1")
-    if "@" in parts.netloc:
-        # It would be kept in reports and logs.
-        raise UsageError("endpoint.url carries a user name or key: leave it out, and set CORPUSVEC_ENDPOINT_KEY")
-    key = os.environ.get("CORPUSVEC_ENDPOINT_KEY", "")
-    if not key and (parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1")):
-        # A key that was made for another server is not sent in the clear to whatever a URL names.
-        key = os.environ.get("OPENAI_API_KEY", "")
-    path = parts.path.rstrip("/").removesuffix("/embeddings")
-    return f"{parts.scheme}://{parts.netloc}{path or '/v1'}", key.strip()
-
-
-def _read(content: bytes, count: int) -> tuple[dict[str, Any], Vectors]:
-    """An answer, and its vectors in the inputs' order: float32, (count, length). Raises ValueError or TypeError."""
-    answer = json.loads(content)
-    rows = answer.get("data") if isinstance(answer, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError("there are no data in it")
-    if sorted(row.get("index", at) for at, row in enumerate(rows)) != list(range(count)):
-        raise ValueError(f"{len(rows)} vectors for {count} texts, or numbered otherwise than the texts")
-    vectors: Vectors | None = None
-    for at, row in enumerate(rows):
-        given = row.get("embedding")
-        with np.errstate(over="ignore"):  # infinity is for the gate to name
-            one = np.array(given if not isinstance(given, str) else _floats(given), np.float32)
-        if vectors is None:
-            vectors = np.empty((count, len(one) if one.ndim == 1 else 0), np.float32)
-        if one.shape != vectors.shape[1:] or not one.size:
-            raise ValueError("its vectors are not of one length")
-        vectors[row.get("index", at)] = one
-    assert vectors is not None
-    return answer, vectors
-
-
-def _floats(text: str) -> Vectors:
-    return np.frombuffer(base64.b64decode(text), "<f4")
-
-
-def _retry_after(header: str | None, otherwise: float) -> float:
-    """Seconds to wait, from a Retry-After header: a number of seconds, or a date (RFC 9110, 10.2.3)."""
-    if not header:
-        return otherwise
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
-        except ValueError:
-            return otherwise
-    return max(seconds, 0.0) if math.isfinite(seconds) else otherwise
 
 
 def _finish(jobs: Sequence[Future[None]]) -> None:

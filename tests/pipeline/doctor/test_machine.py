@@ -28,6 +28,7 @@ from pipeline.report import Figures
 
 CPU = Torch("2.13.0+cpu", "", False, ())
 CUDA = Torch("2.11.0+cu130", "13.0", True, (141 * GIB,))
+BLIND = Torch("2.11.0+cu130", "13.0", False, ())
 
 
 @pytest.fixture
@@ -75,9 +76,9 @@ class TestDriver:
         ("torch", "device", "there", "told", "remedy"),
         [
             (CPU, "auto", True, "built without CUDA", r"corpusvec\[gpu\]"),
-            (CPU, "cuda", False, "this machine has none", r"corpusvec\[cpu\]"),
-            (CUDA, "auto", False, "this machine has none", "install the driver"),
-            (Torch("2.14.0+cu140", "13.0", False, ()), "auto", True, "finds no GPU", "CUDA_VISIBLE_DEVICES"),
+            (CPU, "cuda", False, "engine.device is cuda, and this machine has no", r"corpusvec\[cpu\]"),
+            (BLIND, "auto", False, "this machine has none", "install the driver"),
+            (BLIND, "auto", True, "finds no GPU", "CUDA_VISIBLE_DEVICES"),
         ],
     )
     def test_what_does_not_fit(
@@ -92,11 +93,13 @@ class TestDriver:
         """Both versions are named, and the one that is needed."""
         driver.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12\n")
         with pytest.raises(Unwell, match=r"535\.183\.01 is too old .*CUDA 13\.0") as caught:
-            check_driver(CUDA, Engine(), driver)
+            check_driver(BLIND, Engine(), driver)
         assert "580" in caught.value.remedy
 
     def test_what_fits(self, driver: Path, tmp_path: Path) -> None:
-        """A CUDA torch with its driver; a CPU torch without; a CPU torch beside a GPU that is not wanted."""
+        """A CUDA torch with its driver, wherever that is; a CPU torch without; any beside a GPU that is not wanted."""
+        assert check_driver(CUDA, Engine(), tmp_path / "none").endswith("driver unknown")
+        assert "as engine.device says" in check_driver(CUDA, Engine(device="cpu"), driver)
         assert check_driver(CUDA, Engine(), driver) == "torch 2.11.0+cu130 with 1 GPU, driver 580.95.05"
         assert "no GPU" in check_driver(CPU, Engine(), tmp_path / "none")
         assert "engine.device" in check_driver(CPU, Engine(device="cpu"), driver)

@@ -25,6 +25,7 @@ from pipeline.embed.gate import faults
 from pipeline.embed.model import Model, load_model
 from pipeline.embed.openai import OpenAIEmbedder
 from pipeline.embed.tokenizer import ModelTokenizer, Spelling
+from pipeline.embed.wire import address
 from pipeline.errors import Poisoned, Terminal, Transient, UsageError
 from tests.embedding_server import RIGHT, FaultyServer, embedding_server
 
@@ -479,10 +480,19 @@ class TestKey:
         """OPENAI_API_KEY serves too, but not to a host that is neither here nor reached by https."""
         monkeypatch.delenv("CORPUSVEC_ENDPOINT_KEY", raising=False)
         monkeypatch.setenv("OPENAI_API_KEY", self.SECRET)
-        assert bool(openai._address(url)[1]) is sent
+        assert bool(address(url)[1]) is sent
 
     @pytest.mark.parametrize(
-        "url", ["localhost:8000", "ftp://host/v1", "http://me:secret@host/v1", "http://host/v1?k=1"]
+        "url",
+        [
+            "localhost:8000",
+            "ftp://host/v1",
+            "http://me:secret@host/v1",
+            "secret@host",
+            "http://host/v1?k=secret",
+            "http://[::1",
+            "http://h:x",
+        ],
     )
     def test_an_address_is_no_place_for_it(self, url: str, connect: Connect) -> None:
         """A URL that is none, or that carries a user's name and key, is wrong usage, told without the key."""
@@ -493,7 +503,7 @@ class TestKey:
     @pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1/", "http://h:1/v1/embeddings"])
     def test_an_address_may_be_written_in_many_ways(self, url: str) -> None:
         """With or without `/v1`, with a slash too many, or whole."""
-        assert openai._address(url)[0] == "http://h:1/v1"
+        assert address(url)[0] == "http://h:1/v1"
 
 
 def test_weights_that_only_a_server_has_are_another_recipe(tiny_folder: Any, tmp_path: Any) -> None:

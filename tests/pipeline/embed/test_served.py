@@ -146,6 +146,11 @@ def test_a_corpus_is_embedded_and_searched_without_an_engine(
     printed = capfd.readouterr()
     assert "bell.md" in printed.out
     assert "to start the engine" not in printed.err
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    assert main(["doctor", "--documents", "5"]) == 0
+    told = capfd.readouterr().out
+    assert f"{served} gives vectors of 384, windows of 256 tokens" in told
+    assert "for 5 documents (as in the last run)" in told
     with Corpus() as one, Corpus(config=os.devnull) as other:
         assert one.recipe.fingerprints == other.recipe.fingerprints
     for path in (workplace / "data").rglob("*"):
