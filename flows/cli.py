@@ -14,6 +14,21 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
+_PARSE = """\
+What the parser sees of a file: its kind (told by its content), title, language and metadata, its text in blocks with
+page, place on the page and heading path, the events of a log, and the documents inside of an archive or a message.
+Nothing is stored."""
+_PARSE_JSON = """\
+With --json: an object for one FILE, a list of them for several. Its keys:
+  file, uri     as given; and what an index calls it
+  rejected      why it cannot be used; then there are no other keys
+  media_type, title, language (ISO 639-1, "" if nobody can tell), metadata, warnings
+  blocks        kind, level, page, box (left, bottom, right, top in points from the page's lower left corner),
+                heading_path (outermost first, without the heading itself), start, end (characters), text, details
+  members       name, uri, bytes, media_type, mtime, refused ("" or why it could not be taken out)
+  events        of logs: timestamp, level, component, host, pid, template, line_from, line_to, text
+  chunks        with --chunks: position, tokens, section, page, page_to, start, end, context, text, details"""
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -120,6 +135,18 @@ def build_parser() -> argparse.ArgumentParser:
         help="also !=, <, <=, >, >=; FIELD is a payload field or metadata.NAME; may be repeated, all must hold",
     )  # fmt: skip
 
+    parse = commands.add_parser(
+        "parse", help="what the parser sees of a file, storing nothing; exit code 1 if one is rejected",
+        formatter_class=argparse.RawDescriptionHelpFormatter, description=_PARSE, epilog=_PARSE_JSON,
+    )  # fmt: skip
+    parse.add_argument(
+        "files", nargs="+", metavar="FILE", help="a local file, FILE!/NAME for what is in it, - for stdin"
+    )
+    parse.add_argument("--chunks", action="store_true", help="cut it into chunks as the configured recipe does")
+    parse.add_argument("--config", metavar="FILE", help="settings (default: corpusvec.toml, if there is one)")
+    parse.add_argument("--model", metavar="NAME", help="whose tokenizer counts: minilm, a model folder, or a hub name")
+    parse.add_argument("--json", action="store_true", help="print one JSON value on stdout and nothing else")
+
     commands.add_parser("status", parents=[common], help="what a collection and its checkpoints hold")
 
     doctor = commands.add_parser("doctor", parents=[common], help="what is wrong with this machine and these settings")
@@ -144,7 +171,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def settings_flags(options: argparse.Namespace) -> dict[str, Any]:
     """The options that override settings, as `load_settings` takes them."""
-    flags: dict[str, Any] = {name: getattr(options, name) for name in ("data", "store", "collection")}
+    flags: dict[str, Any] = {name: getattr(options, name, None) for name in ("data", "store", "collection")}
     if options.model:
         flags["recipe"] = {"model": options.model}
     if getattr(options, "max_delete_fraction", None) is not None:

@@ -156,6 +156,23 @@ def doctor(options: argparse.Namespace) -> int:
     return 0 if healthy else 1
 
 
+def parse(options: argparse.Namespace) -> int:
+    """`corpusvec parse`; 1 if a file is rejected."""
+    from flows.parse import Viewer, described
+
+    settings = load_settings(options.config, **settings_flags(options))
+    with _result_stream() as stream, Corpus(settings) as corpus:
+        chunking = (corpus.tokenizer, corpus.recipe.rules) if options.chunks else (None, None)
+        viewer = Viewer(settings.limits.max_document_bytes, *chunking)
+        views = [viewer.view(file) for file in options.files]
+        value = [view.as_dict() for view in views] if options.json else None
+        _print(
+            stream, options.json, value[0] if value and len(value) == 1 else value,
+            lambda: "\n\n".join(map(described, views)),
+        )  # fmt: skip
+    return 1 if any(view.rejected for view in views) else 0
+
+
 def evaluate(options: argparse.Namespace) -> int:
     """`corpusvec eval`, in a collection of its own unless one is named."""
     modes = [mode.strip() for mode in options.modes.split(",")]

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from flows.drive import Progress
     from pipeline.checkpoint import Checkpoints
     from pipeline.compact import CompactReport
+    from pipeline.documents import Made, Order
     from pipeline.embed.model import Model
     from pipeline.embed.tokenizer import ModelTokenizer
     from pipeline.erase import Receipt
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from pipeline.recipe import ResolvedRecipe
     from pipeline.repair import Plan, Repaired
     from pipeline.schedule import Submit
+    from pipeline.workers import Work
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +147,7 @@ class Corpus:
         from pipeline.ingest import Ingest
 
         return Ingest(
-            self.open_sources(sources), self.store, self.recipe, self.tokenizer, lambda: self.embedder,
+            self.open_sources(sources), self.store, self.recipe, self.tokenizer, self.workers, lambda: self.embedder,
             self.checkpoints, self.settings.limits, task, check,
         )  # fmt: skip
 
@@ -321,6 +323,13 @@ class Corpus:
         return resolve_recipe(self.settings.recipe, self.model, self.tokenizer.fingerprint)
 
     @cached_property
+    def workers(self) -> Work[Order, Made]:
+        """What parses, chunks and tokenizes: processes, started when first needed and kept until `close`."""
+        from pipeline.prepare import open_workers
+
+        return open_workers(self.settings, self.recipe, self.tokenizer)
+
+    @cached_property
     def checkpoints(self) -> Checkpoints:
         """The Parquet tables."""
         from pipeline.checkpoint import Checkpoints
@@ -350,7 +359,10 @@ class Corpus:
         return self._embedder
 
     def close(self) -> None:
-        """Stop the engine (unless it was given) and close the store. Idempotent."""
+        """Stop the engine (unless it was given) and the workers, and close the store. Idempotent."""
+        if "workers" in self.__dict__:
+            self.workers.close()
+            del self.__dict__["workers"]
         if self._embedder is not None and not self._borrowed:
             self._embedder.close()
             self._embedder = None

@@ -1,8 +1,10 @@
 """Document → chunks: exact in tokens, cut where the text allows it. Pure; the tokenizer is injected.
 
-A chunk ends at the latest of the best kind of boundary within reach: before a heading, else between blocks, between
-lines, after a sentence, between words, and only then inside a word (never inside a grapheme if that can be helped).
-"Within reach" is the second half of the token budget, so that chunks are neither split nor padded for looks.
+A chunk ends at the best boundary within reach: before the outermost heading (or the start of a log's run) in the last
+quarter of the token budget; else, in its second half, between blocks, between lines, or after a sentence; else between
+words, and only then inside a word (never inside a grapheme if that can be helped). So chunks are filled, and yet cut
+where the author did; and after an insertion they soon end in the same places again. Rows of a table are whole wherever
+one fits the budget.
 
 Laws, each tested: `chunk.text == document.text[start:end]`; every non-blank character is in some chunk; what the
 engine gets, `len(chunk.token_ids)`, is never above the limit; the same input gives the same chunks.
@@ -13,23 +15,26 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import Rejected
+from pipeline.outline import Outline
 from pipeline.ports import Encoding, Tokenizer
+from pipeline.ruler import Ruler
 from pipeline.types import Chunk, Document, record_id
 
 SEPARATOR = " > "
 
 # Counts as a change of how documents are chunked; part of the chunk fingerprint.
-CHUNK_VERSION = 1
+CHUNK_VERSION = 2
 
 _SENTENCE_END = re.compile(r"(?:[.!?…]+[\"'”’)\]]*(?=\s)|[。！？｡।۔]+[」』”’）]*)")
 _LINE_END = re.compile(r"\n+")
 _SPACE = re.compile(r"\s+")
+# A rest of so few characters a token may well fit: it is tried before anything is measured.
+_LIKELY = 4
 # Joins what stands before it to what comes after it: zero width joiner.
 _JOINER = "\u200d"
 # The combining class of the sign that joins two consonants of an Indic script into one cluster.
@@ -51,7 +56,7 @@ def chunk_document(document: Document, tokenizer: Tokenizer, rules: ChunkRules) 
 
     Raises Rejected if a single character needs more tokens than the limit allows.
     """
-    outline = _Outline(document)
+    outline = Outline(document)
     occurrences: Counter[str] = Counter()
     chunks: list[Chunk] = []
     for start, end, context, ids in _spans(document.text, outline, tokenizer, rules):
@@ -72,6 +77,7 @@ def chunk_document(document: Document, tokenizer: Tokenizer, rules: ChunkRules) 
                 page_to=last,
                 content_hash=content_hash,
                 token_ids=ids,
+                details=outline.details(start, end),
             )
         )
         occurrences[content_hash] += 1
@@ -84,21 +90,20 @@ def engine_text(prompt: str, context: str, text: str) -> str:
 
 
 def _spans(
-    text: str, outline: _Outline, tokenizer: Tokenizer, rules: ChunkRules
+    text: str, outline: Outline, tokenizer: Tokenizer, rules: ChunkRules
 ) -> Iterator[tuple[int, int, str, Sequence[int]]]:
     start = _skip_space(text, 0)
     covered = start  # everything before this is in some chunk
-    per_token = 4.0  # characters; follows the text
+    ruler = Ruler(text, tokenizer)
+    prefixes = _Prefixes(tokenizer, rules)
     while start < len(text):
-        context = _context(outline, start, tokenizer, rules)
-        prefix = engine_text(rules.prompt, context, "")
-        fitted = _fit(text, start, covered, prefix, outline, tokenizer, rules.limit, per_token)
+        context, prefix, taken = prefixes.under(outline.context(start))
+        fitted = _fit(text, start, covered, prefix, taken, outline, ruler, tokenizer, rules.limit)
         if fitted is None:  # what it would repeat leaves no room for anything new
             start = covered
             continue
         end, encoding = fitted
         yield start, end, context, encoding.ids
-        per_token = max(0.25, (end - start + len(prefix)) / len(encoding.ids))
         covered = _skip_space(text, end)
         if covered >= len(text):
             return
@@ -110,27 +115,23 @@ def _fit(
     start: int,
     covered: int,
     prefix: str,
-    outline: _Outline,
+    taken: int,
+    outline: Outline,
+    ruler: Ruler,
     tokenizer: Tokenizer,
     limit: int,
-    per_token: float,
 ) -> tuple[int, Encoding] | None:
-    """The end of the chunk that starts at `start`, and its encoding of at most `limit` tokens.
+    """The end of the chunk that starts at `start`, and its encoding of at most `limit` tokens, `taken` by the prefix.
 
     None if all that fits is `covered` by the chunk before.
     """
-    room = int(limit * per_token * 1.25) + 16
+    if len(text) - start <= _LIKELY * limit:
+        exact = tokenizer.encode(prefix + text[start:].rstrip())
+        if len(exact.ids) <= limit:
+            return len(text.rstrip()), exact
+    room = limit - taken
+    reach = ruler.reach(start, room)
     while True:
-        window_end = min(len(text), start + room)
-        encoding = tokenizer.encode(prefix + text[start:window_end])
-        if len(encoding.ids) > limit:
-            break
-        if window_end == len(text):
-            return len(text.rstrip()), _exact(tokenizer, prefix, text, start, len(text.rstrip()), encoding, window_end)
-        room *= 2
-    budget = limit
-    while True:
-        reach = start + _characters_within(encoding, budget, len(prefix))
         if start < covered >= reach:
             return None
         end = _best_cut(text, start, max(start, covered), reach, outline)
@@ -144,51 +145,39 @@ def _fit(
                 f"the character {text[start]!r} at offset {start} needs {len(exact.ids)} tokens with its prompt and "
                 f"headings, above the limit of {limit}: raise chunk_tokens"
             )
-        budget -= max(1, len(exact.ids) - limit)
+        room -= max(1, len(exact.ids) - limit)
+        reach = max(start + 1, min(reach - 1, ruler.reach(start, room)))
 
 
-def _exact(
-    tokenizer: Tokenizer, prefix: str, text: str, start: int, end: int, encoding: Encoding, encoded_to: int
-) -> Encoding:
-    # Trailing white space may have cost tokens: the chunk does not hold it, so the engine must not see it.
-    return encoding if end == encoded_to else tokenizer.encode(prefix + text[start:end])
-
-
-def _characters_within(encoding: Encoding, budget: int, prefix: int) -> int:
-    """How many characters after the prefix the first `budget` tokens (trailing special ones included) hold; ≥ 1."""
-    special = encoding.special_tokens_mask
-    trailing = 0
-    while trailing < len(special) and special[len(special) - 1 - trailing]:
-        trailing += 1
-    first_out = max(0, min(budget, len(special)) - trailing)
-    if first_out >= len(special) - trailing:
-        return max(1, encoding.offsets[-1 - trailing][1] - prefix)
-    return max(1, encoding.offsets[first_out][0] - prefix)
-
-
-def _best_cut(text: str, start: int, after: int, reach: int, outline: _Outline) -> int:
-    """The best place to end a chunk in (after, reach]: the latest boundary of the best kind in its second half."""
+def _best_cut(text: str, start: int, after: int, reach: int, outline: Outline) -> int:
+    """The best place to end a chunk in (after, reach]."""
     if reach >= len(text):
         return len(text)
     # A cut must move on: past what is covered already, and past the start.
     lowest = max(after, start) + 1
-    cut = _latest_boundary(text, lowest, max(lowest, start + (reach - start) // 2), reach, outline)
+    cut = _best_boundary(text, lowest, start, reach, outline)
     before_heading = outline.heading_ending_at(cut)
     return cut if before_heading is None or before_heading < lowest else before_heading
 
 
-def _latest_boundary(text: str, lowest: int, half: int, reach: int, outline: _Outline) -> int:
-    for cuts in (outline.headings, outline.blocks):
-        at = bisect_right(cuts, reach) - 1
-        if at >= 0 and cuts[at] >= half:
-            return cuts[at]
-    for boundary in (_LINE_END, _SENTENCE_END):
-        found = _last_end(boundary, text, half, reach)
+def _best_boundary(text: str, lowest: int, start: int, reach: int, outline: Outline) -> int:
+    quarter = max(lowest, start + 3 * (reach - start) // 4)
+    half = max(lowest, start + (reach - start) // 2)
+    for found in (outline.division_in(quarter, reach), outline.block_in(half, reach)):
         if found is not None:
             return found
-    found = _last_end(_SPACE, text, lowest, reach)
-    if found is not None:
-        return found
+    table = outline.table_at(reach)
+    if table is not None:
+        row = _last_end(_LINE_END, text, max(lowest, table + 1), reach)
+        if row is not None or table >= lowest:
+            return table if row is None else row
+    for boundary in (_LINE_END, _SENTENCE_END):
+        end = _last_end(boundary, text, half, reach)
+        if end is not None:
+            return end
+    end = _last_end(_SPACE, text, lowest, reach)
+    if end is not None:
+        return end
     cut = max(lowest, reach)
     while cut > lowest and not _between_graphemes(text, cut):
         cut -= 1
@@ -251,75 +240,31 @@ def _overlap_start(text: str, start: int, covered: int, encoding: Encoding, pref
     return covered
 
 
-def _context(outline: _Outline, start: int, tokenizer: Tokenizer, rules: ChunkRules) -> str:
-    """The heading path above `start`, without the outermost headings if it would take over half of the budget."""
-    if not rules.heading_context:
-        return ""
-    path = outline.context(start)
-    while path:
-        context = SEPARATOR.join(path)
-        if len(tokenizer.encode(engine_text(rules.prompt, context, "")).ids) <= rules.limit // 2:
-            return context
-        path = path[1:]
-    return ""
+class _Prefixes:
+    """What stands before the text of a chunk, and how many tokens it takes; most chunks share theirs with another."""
+
+    def __init__(self, tokenizer: Tokenizer, rules: ChunkRules) -> None:
+        self._tokenizer, self._rules = tokenizer, rules
+        self._known: dict[tuple[str, ...], tuple[str, str, int]] = {}
+
+    def under(self, path: tuple[str, ...]) -> tuple[str, str, int]:
+        """The heading path that is shown, the prefix with it, and its tokens, special ones included.
+
+        Outermost headings are left out where the path would take over half of the budget.
+        """
+        if not self._rules.heading_context:
+            path = ()
+        known = self._known.get(path)
+        if known is None:
+            context = SEPARATOR.join(path)
+            prefix = engine_text(self._rules.prompt, context, "")
+            taken = len(self._tokenizer.encode(prefix).ids)
+            fits = not path or taken <= self._rules.limit // 2
+            known = self._known[path] = (context, prefix, taken) if fits else self.under(path[1:])
+        return known
 
 
 def _skip_space(text: str, at: int) -> int:
     while at < len(text) and text[at].isspace():
         at += 1
     return at
-
-
-class _Outline:
-    """A document's structure by position: heading paths, pages, and where blocks may be parted."""
-
-    def __init__(self, document: Document) -> None:
-        blocks = document.blocks
-        self._starts = [block.start for block in blocks]
-        self._page = [block.page for block in blocks]
-        #: Cuts before a heading that follows something else than a heading.
-        self.headings: list[int] = []
-        #: Cuts before any other block.
-        self.blocks: list[int] = []
-        self._run_of_headings: dict[int, int] = {}  # where the text under some headings starts → where they do
-        self._path_at: list[int] = []  # positions at which the path changes
-        self._paths: list[tuple[str, ...]] = []
-        self._parents: dict[int, tuple[str, ...]] = {}
-        open_headings: list[tuple[int, str]] = []
-        run_start = 0
-        for number, block in enumerate(blocks):
-            after_heading = number > 0 and blocks[number - 1].kind == "heading"
-            if block.kind == "heading":
-                while open_headings and open_headings[-1][0] >= block.level:
-                    open_headings.pop()
-                self._parents[block.start] = tuple(title for _, title in open_headings)
-                open_headings.append((block.level, " ".join(document.text[block.start : block.end].split())))
-                self._path_at.append(block.start)
-                self._paths.append(tuple(title for _, title in open_headings))
-                if not after_heading:
-                    run_start = block.start
-                    self.headings.append(block.start)
-            elif number:
-                self.blocks.append(block.start)
-                if after_heading:
-                    self._run_of_headings[block.start] = run_start
-
-    def heading_ending_at(self, cut: int) -> int | None:
-        """Where the headings start that a cut here would leave behind without their text; None if there are none."""
-        return self._run_of_headings.get(cut)
-
-    def section(self, position: int) -> tuple[str, ...]:
-        """The headings that `position` stands under, the heading it stands in included."""
-        at = bisect_right(self._path_at, position) - 1
-        return self._paths[at] if at >= 0 else ()
-
-    def context(self, position: int) -> tuple[str, ...]:
-        """The headings that a chunk starting at `position` does not show itself."""
-        return self._parents.get(position, self.section(position))
-
-    def pages(self, start: int, end: int) -> tuple[int | None, int | None]:
-        """First and last page of `text[start:end]`, None where the format has none."""
-        first = max(0, bisect_right(self._starts, start) - 1)
-        last = max(first, bisect_left(self._starts, end) - 1)
-        pages = [page for page in self._page[first : last + 1] if page is not None]
-        return (min(pages), max(pages)) if pages else (None, None)

@@ -94,6 +94,13 @@ class Limits(_Section):
     """Where a run stops or refuses, rather than do harm."""
 
     max_document_bytes: int = Field(default=256 * 2**20, ge=1)
+    #: A document that takes longer to parse, chunk and tokenize, or more memory, is rejected, and its process ended.
+    parse_seconds: float = Field(default=300.0, gt=0)
+    #: Resident memory in MB (10**6 bytes) of the process that does it; with small documents it takes 60.
+    parse_memory_mb: int = Field(default=4096, ge=256)
+    #: How many processes do it; None is one a core, but two fewer with a GPU, and 16 at most. 0: none, it is done in
+    #: the main process and without these two limits, to look into something.
+    parse_workers: int | None = Field(default=None, ge=0)
     #: A run that would delete more than this part of a source's documents stops and says so.
     max_delete_fraction: float = Field(default=0.2, ge=0, le=1)
     #: A work unit closes at about this many tokens (estimated from sizes before anything is read) …

@@ -87,6 +87,7 @@ class Entries:
             "document_id": document_id(item.uri),
             "uri": item.uri,
             "source": listed.source,
+            "parent": listed.parent,
             "size": item.size,
             "mtime": item.mtime,
             "etag": item.version,

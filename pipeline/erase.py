@@ -28,6 +28,7 @@ from pipeline.embed.model import embedding_key
 from pipeline.errors import UsageError
 from pipeline.keys import NO_KEYS, Keys, among, pack, unite, unpack
 from pipeline.ledger import DELETED, ledger_name
+from pipeline.members import INSIDE
 from pipeline.ports import VectorStore
 from pipeline.types import document_id
 
@@ -65,7 +66,7 @@ class Receipt:
 
 
 def erase(checkpoints: Checkpoints, store: VectorStore, uris: Sequence[str]) -> Receipt:
-    """Erase the documents at `uris`, and those inside of them (`URI#…`). Nobody else may use the root meanwhile.
+    """Erase the documents at `uris`, and those inside of them (`URI#…`, `URI!/…`). Nobody else may use the root then.
 
     Killed at any point, the same call ends it; a receipt counts what its own call did. Raises UsageError, and erases
     nothing, if nothing is known of one of `uris`; Terminal or Transient if it could not be ended.
@@ -121,7 +122,8 @@ class _Erasure:
                     uri = rows.column("uri")
                     same = pc.is_in(uri, pa.array(self._uris))
                     for whole in self._uris:
-                        same = pc.or_(same, pc.starts_with(uri, f"{whole}#"))
+                        for inside in ("#", INSIDE):
+                            same = pc.or_(same, pc.starts_with(uri, f"{whole}{inside}"))
                     found.update((row["document_id"], row["uri"]) for row in rows.filter(same).to_pylist())
         listed = set(found.values())
         rest = {document_id(uri): uri for uri in self._uris if uri not in listed}
@@ -277,7 +279,7 @@ class _Redaction:
 
 def is_of(uri: str, wholes: Sequence[str]) -> bool:
     """Whether `uri` is one of `wholes`, or a document inside of one."""
-    return any(uri == whole or uri.startswith(f"{whole}#") for whole in wholes)
+    return any(uri == whole or uri.startswith((f"{whole}#", f"{whole}{INSIDE}")) for whole in wholes)
 
 
 def _every_row(table: Table, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:

@@ -21,6 +21,11 @@ from pipeline.types import CollectionSpec, Point
 _LENGTH_DRIFT = 0.1
 
 
+def language(point: Point) -> object:
+    """What a point's metadata say of its language."""
+    return point.payload["metadata"].get("language")
+
+
 @dataclass(slots=True)
 class Change:
     """What one document needs: points to write whole (with their embedding keys), payloads to patch, ids to remove.
@@ -62,10 +67,12 @@ class Index:
         limit = self._store.max_text_bytes
         if limit is None:
             return None
-        longest = max(len(row["context"].encode()) + 1 + len(row["text"].encode()) for row in one.chunks)
+        longest = max((len(row["context"].encode()) + 1 + len(row["text"].encode()) for row in one.chunks), default=0)
         if longest > limit:
             return f"a chunk has {longest:,} bytes of text, and {self._store.url} holds {limit:,}: lower chunk_tokens"
+        details = max((len((row["details"] or "").encode()) for row in one.chunks), default=0)
         said = len(one.document["metadata"].encode()) + len(json.dumps(dict(one.listed.item.metadata)).encode())
+        said += details
         if said > limit:
             return f"its metadata have {said:,} bytes, and {self._store.url} holds {limit:,}: shorten them"
         return None
@@ -92,7 +99,8 @@ class Index:
         for change in changes:
             for draft, row in zip(change.drafts, change.one.chunks, strict=True):
                 point = there.get(draft.record_id)
-                if point is None or point.lexical_text != draft.lexical_text:
+                # A store stems its words by their language, which a patch would leave as it was.
+                if point is None or point.lexical_text != draft.lexical_text or language(point) != language(draft):
                     change.write.append((draft, self._recipe.model.embedding_key(row["token_hash"])))
                 elif not same(point.payload, draft.payload):
                     change.patch.append(draft)

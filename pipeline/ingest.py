@@ -22,6 +22,7 @@ import numpy as np
 
 from pipeline.checkpoint import Checkpoints, Table, vectors_table
 from pipeline.config import Limits
+from pipeline.documents import Made, Order, Row
 from pipeline.embed import gate
 from pipeline.entries import Entries
 from pipeline.errors import Stopped
@@ -29,11 +30,12 @@ from pipeline.index import Change, Index
 from pipeline.ledger import Ledger, Listed, Renewal, ledger_name, may_hold
 from pipeline.plan import Planner, Selection, Unit, UnitPlan, outcome, was_begun, was_loaded
 from pipeline.ports import Embedder, Source, Tokenizer, VectorStore
-from pipeline.prepare import Prepared, Preparer, Refused, Row
+from pipeline.prepare import Prepared, Preparer, Refused
 from pipeline.recipe import ResolvedRecipe
 from pipeline.report import Report, Tally, estimate_seconds
 from pipeline.runs import COMPLETED, RUNNING, Record, measured
 from pipeline.types import Rejection, Vectors, document_id
+from pipeline.workers import Work
 
 # Parquet gets what the engine finished at least this often, so that a crash repeats little.
 _EMBED_FLUSH_TOKENS = 500_000
@@ -73,6 +75,7 @@ class Ingest:
         store: VectorStore,
         recipe: ResolvedRecipe,
         tokenizer: Tokenizer,
+        work: Work[Order, Made],
         embedder: Callable[[], Embedder],
         checkpoints: Checkpoints,
         limits: Limits,
@@ -90,13 +93,16 @@ class Ingest:
         self._task = task = task or Task()
         self._check = check
         self._speed = 0.0
-        self._preparer = Preparer(sources, recipe, tokenizer, checkpoints, limits.max_document_bytes, task.renewal)
         self._vectors = vectors_of(checkpoints, recipe)
         self._embedding = threading.Lock()
         self._tried: dict[int, list[Report]] = {}
         # Opened before any work, so that a store that is away or made for another recipe is told at once.
         self._index = Index(store, recipe, self._vectors)
-        self._ledger = open_ledger(checkpoints, store)
+        self._ledger = ledger = open_ledger(checkpoints, store)
+        self._preparer = Preparer(
+            sources, recipe, tokenizer, work, checkpoints, limits.max_document_bytes, task.renewal, self.stopping,
+            lambda one, inside: ledger.complete(ledger.open(one, inside, recipe.fingerprints.whole, task.renewal)),
+        )  # fmt: skip
         self._runs = checkpoints.runs()
         self._record = Record(self._runs, self.run_id, store, sources, task.kind, task.parameters)
         self._entries = Entries(self.run_id, recipe.fingerprints, task.renewal.forced_since)

@@ -21,6 +21,7 @@ from pipeline.checkpoint import LEDGER, KeyIndex, Table
 from pipeline.config import fingerprint
 from pipeline.errors import Terminal
 from pipeline.keys import NO_KEYS, pack
+from pipeline.members import Inside, Members, outer_uris
 from pipeline.ports import Source, VectorStore
 from pipeline.types import Item, Metadata, document_id
 
@@ -34,10 +35,11 @@ _GONE_AT_ONCE = 10_000
 # What tells whether a document needs a look, and is held in memory; whole rows are read for those that do.
 _CHECKED = (
     "status", "recipe", "stage", "reason", "size", "mtime", "etag", "content_hash", "metadata_hash", "forced_at",
+    "parent",
 )  # fmt: skip
 _LOOKED_AT = ("size", "mtime", "etag", "content_hash")
 # The few values that most rows share are held once.
-_SHARED = frozenset({"status", "recipe", "stage", "reason", "metadata_hash"})
+_SHARED = frozenset({"status", "recipe", "stage", "reason", "metadata_hash", "parent"})
 # The metadata themselves can be long, and only loading and auditing need them.
 _WHOLE = tuple(name for name in LEDGER.names if name != "metadata")
 
@@ -51,6 +53,9 @@ class Listed:
     `settled` means that the row already says all there is to say: nothing has to be looked at. `known` is a row that
     tells which bytes a listing like this one stood for: `previous`, or that of another collection of the same root.
     Both have the columns that decide this, until `Ledger.complete` reads the others.
+
+    A document that is inside another is listed by that: `parent` is the other's id, `content_hash` that of its bytes,
+    `fault` why it could not be taken out. `retry`: something inside of it was rejected, and is to be tried again.
     """
 
     item: Item
@@ -58,6 +63,10 @@ class Listed:
     previous: Row | None
     settled: bool
     known: Row | None
+    parent: str | None = None
+    content_hash: str | None = None
+    fault: str = ""
+    retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +100,14 @@ class Ledger:
         self._seen_new: set[str] = set()
         self._siblings = siblings
         self._elsewhere: tuple[KeyIndex, pa.Table] | None = None
+        # Documents that were taken apart in this run: what is inside of the others is as it was.
+        self._opened: set[str] = set()
         self._read()
 
     def _read(self) -> None:
         self._index, self._rows = _load([self._table], _CHECKED)
         self._seen = np.zeros(self._rows.num_rows, bool)
+        self._members = Members(self._inside())
 
     def __len__(self) -> int:
         """How many documents it has rows of, deleted ones included."""
@@ -115,8 +127,9 @@ class Ledger:
             for item, identity, position, previous in zip(batch, ids, positions, rows, strict=True):
                 elsewhere = next(known) if previous is None else None
                 if self._first_sight(identity, int(position), overlapping):
-                    settled = is_settled(item, previous, recipe, renewal)
-                    yield Listed(item, source.name, previous, settled, previous or elsewhere)
+                    retry = renewal.rejected and any(row["status"] == REJECTED for row in self.members(identity))
+                    settled = not retry and is_settled(item, previous, recipe, renewal)
+                    yield Listed(item, source.name, previous, settled, previous or elsewhere, retry=retry)
 
     def complete(self, listed: Sequence[Listed]) -> list[Listed]:
         """The same, their previous rows with every column but the metadata."""
@@ -126,6 +139,27 @@ class Ledger:
             replace(one, previous=row, known=row) if (row := rows.get(document_id(one.item.uri))) is not None else one
             for one in listed
         ]
+
+    def members(self, document: str) -> list[Row]:
+        """The newest rows of what is inside of a document, at any depth; most documents have none."""
+        ids = self._members.of(document)
+        rows: list[Row] = self._table.lookup(ids, _WHOLE).to_pylist() if ids else []
+        return rows
+
+    def open(self, listed: Listed, inside: Sequence[Inside], recipe: str, renewal: Renewal) -> list[Listed]:
+        """What is inside of a document, each with its row, now that the document is taken apart."""
+        parent = document_id(listed.item.uri)
+        self._opened.add(parent)
+        if not inside:
+            return []
+        positions = self._index.find([document_id(one.item.uri) for one in inside])[:, 1]
+        self._seen[positions[positions >= 0]] = True
+        found = []
+        for one, row in zip(inside, _take(self._rows, positions), strict=True):
+            same = row is not None and row["content_hash"] == one.content_hash
+            settled = same and _is_done(one.item, row, recipe, renewal)
+            found.append(Listed(one.item, listed.source, row, settled, row, parent, one.content_hash, one.fault))
+        return found
 
     def _known_elsewhere(self, ids: Sequence[str]) -> Sequence[Row | None]:
         if not ids:
@@ -155,6 +189,7 @@ class Ledger:
         gone: dict[str, Row] = {}
         left = Counter(arrived)
         moved = 0
+        self._see_members()
         for source in sources:
             lost = 0
             for row in self._unlisted(source, gone):
@@ -164,7 +199,8 @@ class Ledger:
                     moved += 1
                 else:
                     lost += 1
-            covered = sum(source.covers(uri) for _, uri in self._held(np.ones(len(self), bool))) if lost else 0
+            everything = self._held(np.ones(len(self), bool)) if lost else ()
+            covered = sum(_covers(source, uri, inside) for _, uri, inside in everything)
             if lost > max_fraction * covered:
                 raise Terminal(
                     f"{lost} of the {covered} documents of {source.name} are gone, above the limit of "
@@ -173,22 +209,47 @@ class Ledger:
                 )
         return Gone(list(gone.values()), moved)
 
+    def _see_members(self) -> None:
+        """What is inside of a document that is there, and that nobody had to take apart, is there as it was."""
+        left = self._members.outermost
+        while left:
+            positions = self._index.find(left)[:, 1]
+            there = [one for one, at in zip(left, positions, strict=True) if at >= 0 and self._seen[at]]
+            left = []
+            for document in there:
+                if document in self._opened:
+                    left += self._members.containers(document)
+                else:
+                    self._seen[self._index.find(self._members.of(document))[:, 1]] = True
+
     def _unlisted(self, source: Source, gone: Container[str]) -> Iterator[Row]:
-        ids = [identity for identity, uri in self._held(~self._seen) if identity not in gone and source.covers(uri)]
+        unseen = self._held(~self._seen)
+        ids = [one for one, uri, inside in unseen if one not in gone and _covers(source, uri, inside)]
         for first in range(0, len(ids), _GONE_AT_ONCE):
             yield from self._table.lookup(ids[first : first + _GONE_AT_ONCE], _WHOLE).to_pylist()
 
-    def _held(self, wanted: NDArray[np.bool_]) -> Iterator[tuple[str, str]]:
-        """Document id and URI of what was there when the run began, and is `wanted`, by the number of its row."""
+    def _inside(self) -> Iterator[tuple[str, str]]:
+        """Of each document that is inside of another, and there, its id and the other's."""
+        if self._rows.column("parent").null_count < len(self):
+            for part in self._table.current(["document_id", "parent", "status"]):
+                there = part.filter(pc.field("parent").is_valid() & (pc.field("status") != DELETED))
+                yield from zip(there.column(0).to_pylist(), there.column(1).to_pylist(), strict=True)
+
+    def _held(self, wanted: NDArray[np.bool_]) -> Iterator[tuple[str, str, bool]]:
+        """Document id, URI and whether it is inside another, of what was there when the run began.
+
+        `wanted` says so of each row by its number.
+        """
         wanted = wanted & pc.not_equal(self._rows.column("status"), DELETED).to_numpy()
         if not wanted.any():
             return
-        for part in self._table.current(["document_id", "uri"]):
+        for part in self._table.current(["document_id", "uri", "parent"]):
             ids = part.column(0).to_pylist()
             positions = self._index.find(ids)[:, 1]
-            for identity, uri, position in zip(ids, part.column(1).to_pylist(), positions, strict=True):
+            inside = part.column(2).is_valid().to_pylist()
+            for identity, uri, within, position in zip(ids, part.column(1).to_pylist(), inside, positions, strict=True):
                 if position >= 0 and wanted[position]:
-                    yield identity, uri
+                    yield identity, uri, within
 
     def average_length(self) -> float:
         """Mean words a chunk over everything the collection holds now (read back from the table); 1 if it is empty."""
@@ -254,18 +315,26 @@ def _take(rows: pa.Table, positions: NDArray[np.int64]) -> list[Row | None]:
     return [next(taken) if position >= 0 else None for position in positions]
 
 
+def _covers(source: Source, uri: str, inside: bool) -> bool:
+    """Whether a source covers a document, or else the one that it is inside of."""
+    return source.covers(uri) or (inside and any(map(source.covers, outer_uris(uri))))
+
+
 def is_settled(item: Item, previous: Row | None, recipe: str, renewal: Renewal) -> bool:
     """Whether nothing has to be read: same recipe, same bytes as far as the listing tells, same metadata.
 
     What could not even be read is tried again each time: that costs little, and no listing shows when it would work.
     """
+    return previous is not None and _is_done(item, previous, recipe, renewal) and same_bytes(item, previous)
+
+
+def _is_done(item: Item, previous: Row | None, recipe: str, renewal: Renewal) -> bool:
+    """The same but for the bytes."""
     if previous is None or previous["status"] == DELETED or previous["recipe"] != recipe:
         return False
     if previous["status"] == REJECTED and (renewal.rejected or previous["stage"] == "read"):
         return False
-    if is_forced(previous, renewal):
-        return False
-    return previous["metadata_hash"] == hash_metadata(item.metadata) and same_bytes(item, previous)
+    return not is_forced(previous, renewal) and bool(previous["metadata_hash"] == hash_metadata(item.metadata))
 
 
 def may_hold(row: Row) -> bool:

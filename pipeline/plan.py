@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -18,7 +19,7 @@ from pipeline.ports import Source
 from pipeline.prepare import Preparation, Prepared, Preparer, Refused
 from pipeline.recipe import ResolvedRecipe
 from pipeline.report import Figures, Report, Tally
-from pipeline.types import Item, Rejection
+from pipeline.types import Item, Rejection, document_id
 
 # How many bytes of a file make a token, roughly; office formats and PDF are mostly something else than text.
 _BYTES_PER_TOKEN = 4
@@ -114,11 +115,15 @@ class Planner:
             report.documents["seen"] += 1
             if not listed.settled:
                 return listed
-            if listed.previous is not None and listed.previous["status"] == REJECTED:
-                report.reject(Rejection(listed.item.uri, listed.previous["stage"], listed.previous["reason"]))
-            else:
-                report.documents["unchanged"] += 1
+            _count_settled([{"uri": listed.item.uri, **(listed.previous or {})}], report)
+            self._count_inside(listed, report)
         return None
+
+    def _count_inside(self, listed: Listed, report: Report) -> None:
+        """Count what is inside of a document that nobody takes apart; it was not listed, and counts as seen now."""
+        rows = self._ledger.members(document_id(listed.item.uri))
+        report.documents["seen"] += len(rows)
+        _count_settled(rows, report)
 
     def plan(self, unit: Unit, report: Report) -> UnitPlan:
         """What `unit` comes to. Raises Transient if a source or the store does not answer."""
@@ -129,6 +134,11 @@ class Planner:
             kept = [one for one in preparation.prepared if self._keep(one)]
             outside = len(preparation.prepared) - len(kept)
             preparation.prepared = kept
+        settled = Report()
+        settled.documents["seen"] = preparation.inside
+        _count_settled([{"uri": one.item.uri, **(one.previous or {})} for one in preparation.settled], settled)
+        for listed in (*preparation.settled, *preparation.untouched):
+            self._count_inside(listed, settled)
         sound: list[Prepared] = []
         for one in preparation.prepared:
             if fault := self._index.fault(one):
@@ -145,6 +155,8 @@ class Planner:
             changes = self._index.compare(sound, frozenset(forced))
         result = UnitPlan(preparation, embed, again, changes)
         self._count(result, report)
+        report.add(settled)
+        result.figures.documents.update(settled.documents)
         report.documents["seen"] -= outside
         result.figures.documents["seen"] -= outside
         return result
@@ -195,6 +207,15 @@ class Planner:
         figures.documents["deleted"] += len(gone.rows) - gone.moved
         figures.documents["moved"] += gone.moved
         figures.documents["new"] -= gone.moved
+
+
+def _count_settled(rows: Sequence[Mapping[str, Any]], report: Report) -> None:
+    """Count documents by ledger rows that say all there is to say; what was rejected still is."""
+    for row in rows:
+        if row.get("status") == REJECTED:
+            report.reject(Rejection(row["uri"], row["stage"], row["reason"]))
+        else:
+            report.documents["unchanged"] += 1
 
 
 def outcome(one: Prepared) -> str:

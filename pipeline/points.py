@@ -21,9 +21,12 @@ _NO_VECTOR = np.empty(0, np.float32)
 def make_drafts(document: Row, chunks: Sequence[Row], source: str, metadata: Metadata) -> list[Point]:
     """A document's points, still without vectors (shape (0,)), from its row and its chunks' rows.
 
-    `metadata` is what the source and the settings say of it; that wins over what the parser found.
+    A payload's metadata are what the parser found of the document, then what is known of the chunk itself (where it
+    stands, when its events were), and then `metadata`, what the source and the settings say; the last one wins. What is
+    counted over the whole of a log (`log`) stays out: it changes with every line, and would change every point.
     """
-    merged = {**json.loads(document["metadata"]), **metadata}
+    found = json.loads(document["metadata"])
+    found.pop("log", None)
     return [
         Point(
             record_id=row["record_id"],
@@ -40,7 +43,7 @@ def make_drafts(document: Row, chunks: Sequence[Row], source: str, metadata: Met
                 "position": row["position"],
                 "media_type": document["media_type"],
                 "text": row["text"],
-                "metadata": merged,
+                "metadata": {**found, **json.loads(row["details"] or "{}"), **metadata},
             },
         )
         for row in chunks

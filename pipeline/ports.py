@@ -20,8 +20,8 @@ class Source(Protocol):
     def list(self) -> Iterator[Item]:
         """Everything there is, in a stable order, streaming. Raises SourceError unless the listing is complete."""
 
-    def read(self, item: Item) -> bytes:
-        """The bytes of a listed item. Raises Rejected (gone, unreadable) or Transient."""
+    def read(self, item: Item, limit: int | None = None) -> bytes:
+        """The bytes of a listed item. Raises Rejected (gone, unreadable, over `limit` bytes) or Transient."""
 
     def covers(self, uri: str) -> bool:
         """Whether `uri` would be listed if it existed: what is covered and unlisted has been deleted."""

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
-from urllib.parse import unquote, urlsplit
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from pipeline import chunk as chunking
 from pipeline.checkpoint import Checkpoints, Table
-from pipeline.embed.tokenizer import token_hash
+from pipeline.config import Settings
+from pipeline.documents import Made, Maker, Order, Row, TokenIds, make
+from pipeline.embed.vllm import likely_device
 from pipeline.errors import Rejected
 from pipeline.ledger import LOADED, Listed, Renewal, hash_bytes, hash_metadata, is_forced, same_bytes
-from pipeline.parse import parse
+from pipeline.members import MOST_INSIDE, Inside, member_uri, trap
 from pipeline.ports import Source, Tokenizer
 from pipeline.recipe import ResolvedRecipe
 from pipeline.report import Report
-from pipeline.types import Block, Document, Item, document_id
+from pipeline.types import Item, document_id, version_id
+from pipeline.workers import Inline, Pool, Work, default_workers
 
-_VERSIONS = uuid.UUID("c1a6f4de-90b7-5a2e-b3f1-4d1f6e8a7c20")
-
-Row = dict[str, Any]
+#: Tells the ledger what is inside of a document, and gets the rows that it has of that.
+OpenMembers = Callable[[Listed, Sequence[Inside]], Sequence[Listed]]
 
 
 @dataclass(slots=True)
@@ -40,7 +43,7 @@ class Prepared:
     content_hash: str
     document: Row
     chunks: list[Row]
-    token_ids: Sequence[Sequence[int]] | None = None
+    token_ids: Sequence[TokenIds] | None = None
     refused: Refused | None = None
 
 
@@ -55,14 +58,17 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Preparation:
-    """What became of some listed items: in == prepared + untouched + refused.
+    """What became of some listed items, and of what is `inside` of them (how many): each is in one of the four lists.
 
+    What is `settled` has a ledger row that says all there is to say; of what is `untouched`, only the time has changed.
     `documents` and `chunks` are the rows that Parquet does not have yet.
     """
 
     prepared: list[Prepared] = field(default_factory=list)
     untouched: list[Listed] = field(default_factory=list)
     refused: list[tuple[Listed, Refused]] = field(default_factory=list)
+    settled: list[Listed] = field(default_factory=list)
+    inside: int = 0
     documents: list[Row] = field(default_factory=list)
     chunks: list[Row] = field(default_factory=list)
 
@@ -72,75 +78,131 @@ class Preparation:
         return sum(len(row["text"].encode()) for row in self.chunks)
 
 
+@dataclass(slots=True)
+class _Task:
+    """A listed item on its way: which version of it ("" if there is none to use), and what is there of that already.
+
+    `made` is what was made of its bytes just now, `making` what is being made.
+    """
+
+    listed: Listed
+    #: How many bytes may still come out of the outermost document that this one is, or is inside of.
+    room: list[int] = field(default_factory=lambda: [MOST_INSIDE])
+    version: str = ""
+    content_hash: str = ""
+    untouched: bool = False
+    refused: Refused | None = None
+    making: Future[Made] | None = None
+    made: Made | None = None
+    document: Row | None = None
+    chunks: list[Row] = field(default_factory=list)
+
+
 class Preparer:
-    """The stages before the engine, for one recipe. Thread-safe."""
+    """The stages before the engine, for one recipe; parsing, chunking and tokenizing are `work`'s. Thread-safe."""
 
     def __init__(
         self,
         sources: Sequence[Source],
         recipe: ResolvedRecipe,
         tokenizer: Tokenizer,
+        work: Work[Order, Made],
         checkpoints: Checkpoints,
         max_document_bytes: int,
         renewal: Renewal,
+        stopping: threading.Event,
+        open_members: OpenMembers,
     ) -> None:
         self._documents = table_of_documents(checkpoints, recipe)
         self._chunks = table_of_chunks(checkpoints, recipe)
         self._sources = {source.name: source for source in sources}
         self._recipe = recipe
         self._tokenizer = tokenizer
+        self._work = work
         self._max_bytes = max_document_bytes
         self._renewal = renewal
+        self._stopping = stopping
+        self._open_members = open_members
 
     def prepare(self, batch: Sequence[Listed], report: Report) -> Preparation:
-        """Every item's document and chunks; writes nothing. Raises Transient if a source does not answer."""
-        result = Preparation()
-        parsed: dict[str, Row] = {}
-        versions: list[tuple[Listed, str, str, Refused | None]] = []
-        for listed in batch:
-            try:
-                content_hash, data = self._look(listed, report)
-                if self._only_touched(listed, content_hash):
-                    result.untouched.append(listed)
-                    continue
-                version = version_id(document_id(listed.item.uri), content_hash)
-                if data is not None and self._documents.missing([version]):
-                    with report.timed("parse"):
-                        parsed[version] = _parse(listed.item, version, content_hash, data)
-                versions.append((listed, version, content_hash, None))
-            except Refused as error:
-                versions.append((listed, self._older(listed), error.content_hash, error))
-        with report.timed("checkpoint"):
-            known = [version for _, version, _, _ in versions if version and version not in parsed]
-            stored = _by_version(self._documents, known)
-            chunked = _by_version(self._chunks, [version for _, version, _, _ in versions if version])
-        for listed, version, content_hash, refused in versions:
-            if not version:
-                assert refused is not None
-                result.refused.append((listed, refused))
-                continue
-            document = parsed.get(version) or stored[version][-1]
-            if refused is None:
-                report.warnings += [(listed.item.uri, warning) for warning in document["warnings"]]
-            one = Prepared(
-                listed, document["document_id"], version, content_hash, document, chunked.get(version, []),
-                refused=refused,
-            )  # fmt: skip
-            try:
-                if not one.chunks:
-                    with report.timed("chunk"):
-                        self._chunk(one)
-                result.prepared.append(one)
-            except Rejected as rejected:
-                result.refused.append((listed, refused or Refused("chunk", str(rejected), content_hash)))
-        result.documents = list(parsed.values())
-        result.chunks = [row for one in result.prepared if one.token_ids is not None for row in one.chunks]
+        """Every item's document and chunks; writes nothing. Raises Transient if a source does not answer, or Stopped.
+
+        Documents are made side by side, the first while later ones are read; the order of `batch` is kept, and what is
+        inside of one comes after it.
+        """
+        result, clock = Preparation(), _Clock()
+        self._prepare([_Task(listed) for listed in batch], result, report, clock)
+        clock.tell(report)
         return result
 
-    def _older(self, listed: Listed) -> str:
-        """The version that the collection holds, if Parquet has its text; otherwise ""."""
-        held = str(listed.previous["version_id"]) if listed.previous is not None else ""
-        return held if held and not self._documents.missing([held]) else ""
+    def _prepare(self, tasks: Sequence[_Task], result: Preparation, report: Report, clock: _Clock) -> None:
+        for task in tasks:
+            self._begin(task, report, clock)
+        for task in tasks:
+            self._await_parsing(task, clock)
+        with report.timed("checkpoint"):
+            known = [task.version for task in tasks if task.version and task.made is None]
+            stored = _by_version(self._documents, known)
+            chunked = _by_version(self._chunks, [task.version for task in tasks if task.version])
+        for task in tasks:
+            task.chunks = chunked.get(task.version, [])
+            if task.made is not None:
+                task.document = task.made.document
+            elif task.version:
+                task.document = stored[task.version][-1]
+                if task.refused is None and not self._is_whole(task.document):
+                    self._take_apart(task, report, clock)
+                elif not task.chunks and task.document["text"]:
+                    self._submit(task, clock, document=task.document)
+        for task in tasks:
+            self._finish(task, result, report, clock)
+            # One after the other, so that the bytes of what is inside of one are held at a time.
+            inside = self._inside(task)
+            result.inside += len(inside)
+            result.settled += [listed for listed in inside if listed.settled]
+            unsettled = [_Task(listed, task.room) for listed in inside if not listed.settled]
+            if unsettled:
+                self._prepare(unsettled, result, report, clock)
+
+    def _inside(self, task: _Task) -> Sequence[Listed]:
+        """What is inside of a document; asked of every one that was looked at, since there may have been something."""
+        if task.document is None or task.untouched:
+            return []
+        item = task.listed.item
+        content = {member_uri(item.uri, one.name): one.data for one in task.made.members} if task.made else {}
+        task.made = None
+        inside = []
+        for row in task.document["members"] or ():
+            fault = row["refused"] or trap(item.uri, row["size"], task.room)
+            data = None if fault else content.get(row["uri"])
+            one = Item(row["uri"], row["size"], row["mtime"], None, row["media_type"], item.metadata, data)
+            inside.append(Inside(one, row["content_hash"], fault))
+        return self._open_members(task.listed, inside)
+
+    def _is_whole(self, document: Row) -> bool:
+        """Whether Parquet has everything that is inside of a document, so that its bytes are not needed again."""
+        inside = [row for row in document["members"] or () if not row["refused"]]
+        versions = [version_id(document_id(row["uri"]), row["content_hash"]) for row in inside]
+        if not versions:
+            return True
+        if self._documents.missing(versions):
+            return False
+        found = self._documents.lookup(versions, ["version_id", "members"]).to_pylist()
+        return all(map(self._is_whole, found))
+
+    def _take_apart(self, task: _Task, report: Report, clock: _Clock) -> None:
+        """Make a document again whose text Parquet has, for what is inside of it."""
+        try:
+            with report.timed("read"):
+                data = self._read(task.listed)
+        except Refused as refused:
+            self._refuse(task, refused)
+            return
+        report.bytes_read += len(data)
+        self._submit(task, clock, data=data)
+        self._await_parsing(task, clock)
+        if task.made is not None:
+            task.document = task.made.document
 
     def commit(self, preparation: Preparation, report: Report) -> None:
         """Put what is new into Parquet."""
@@ -152,13 +214,87 @@ class Preparer:
     def token_ids(self, one: Prepared, number: int) -> Sequence[int]:
         """What the engine gets for chunk `number`: exactly what was counted when it was cut."""
         if one.token_ids is not None:
-            return one.token_ids[number]
+            return list(one.token_ids[number].tolist())
         row = one.chunks[number]
         return self._tokenizer.encode(chunking.engine_text(self._recipe.rules.prompt, row["context"], row["text"])).ids
+
+    def _begin(self, task: _Task, report: Report, clock: _Clock) -> None:
+        """Find out which version it is, and have it parsed if Parquet does not have that."""
+        item = task.listed.item
+        try:
+            if task.listed.fault:
+                raise Refused("parse", task.listed.fault, task.listed.content_hash or "")
+            task.content_hash, data = self._look(task.listed, report)
+        except Refused as refused:
+            self._refuse(task, refused)
+            return
+        if self._only_touched(task.listed, task.content_hash):
+            task.untouched = True
+            return
+        task.version = version_id(document_id(item.uri), task.content_hash)
+        if data is not None and self._documents.missing([task.version]):
+            self._submit(task, clock, data=data)
+
+    def _submit(self, task: _Task, clock: _Clock, data: bytes | None = None, document: Row | None = None) -> None:
+        item = task.listed.item
+        order = Order(item.uri, task.version, task.content_hash, item.media_type, data, document)
+        with clock.waiting():
+            task.making = self._work.submit(order, self._stopping)
+
+    def _await_parsing(self, task: _Task, clock: _Clock) -> None:
+        if task.making is None:
+            return
+        made = clock.result_of(task.making, "parse")
+        task.making = None
+        if made.document is None:
+            assert made.refused is not None
+            self._refuse(task, Refused(*made.refused, task.content_hash))
+        else:
+            task.made = made
+
+    def _refuse(self, task: _Task, refused: Refused) -> None:
+        """The older version that the collection holds stays, if Parquet has its text."""
+        task.refused, task.content_hash = refused, refused.content_hash
+        held = str(task.listed.previous["version_id"]) if task.listed.previous is not None else ""
+        task.version = held if held and not self._documents.missing([held]) else ""
+
+    def _finish(self, task: _Task, result: Preparation, report: Report, clock: _Clock) -> None:
+        listed, refused, document = task.listed, task.refused, task.document
+        if task.untouched:
+            result.untouched.append(listed)
+            return
+        if document is None:
+            assert refused is not None
+            result.refused.append((listed, refused))
+            return
+        if task.made is not None:
+            result.documents.append(document)
+        if refused is None:
+            report.warnings += [(listed.item.uri, warning) for warning in document["warnings"]]
+        made = clock.result_of(task.making, "chunk") if task.making is not None else task.made
+        if listed.parent is not None:  # its bytes have served their purpose
+            listed = replace(listed, item=replace(listed.item, content=None))
+        one = Prepared(
+            listed, document["document_id"], task.version, task.content_hash, document, task.chunks, refused=refused
+        )
+        if made is not None and not task.chunks:
+            if made.refused is not None:
+                result.refused.append((listed, refused or Refused(*made.refused, task.content_hash)))
+                return
+            one.chunks, one.token_ids = made.chunks, made.ids_by_chunk()
+            result.chunks += one.chunks
+        result.prepared.append(one)
 
     def _look(self, listed: Listed, report: Report) -> tuple[str, bytes | None]:
         """The content's hash, and its bytes unless the listing and Parquet together make reading needless."""
         item, known = listed.item, listed.known
+        if listed.content_hash is not None:  # inside of a document that was taken apart
+            if not self._documents.missing([version_id(document_id(item.uri), listed.content_hash)]):
+                return listed.content_hash, item.content
+            if item.content is None:
+                reason = "what it is inside of cannot be taken apart now, and it was not kept"
+                raise Refused("read", reason, listed.content_hash)
+            return listed.content_hash, item.content
         if known is not None and known["content_hash"] and same_bytes(item, known):
             content_hash = str(known["content_hash"])
             if not self._documents.missing([version_id(document_id(item.uri), content_hash)]):
@@ -178,6 +314,7 @@ class Preparer:
             and row["recipe"] == self._recipe.fingerprints.whole
             and row["metadata_hash"] == hash_metadata(listed.item.metadata)
             and not is_forced(row, self._renewal)
+            and not listed.retry
         )
 
     def _read(self, listed: Listed) -> bytes:
@@ -187,32 +324,55 @@ class Preparer:
         if item.content is not None:
             return item.content
         try:
-            return self._sources[listed.source].read(item)
+            return self._sources[listed.source].read(item, self._max_bytes)
         except Rejected as rejected:
             raise Refused("read", str(rejected)) from rejected
 
-    def _chunk(self, one: Prepared) -> None:
-        chunks = chunking.chunk_document(as_document(one.document), self._tokenizer, self._recipe.rules)
-        one.token_ids = [chunk.token_ids for chunk in chunks]
-        one.chunks = [
-            {
-                "version_id": one.version_id,
-                "record_id": chunk.record_id,
-                "document_id": chunk.document_id,
-                "position": chunk.position,
-                "start": chunk.start,
-                "end": chunk.end,
-                "text": chunk.text,
-                "context": chunk.context,
-                "section": list(chunk.section),
-                "page": chunk.page,
-                "page_to": chunk.page_to,
-                "content_hash": chunk.content_hash,
-                "tokens": len(chunk.token_ids),
-                "token_hash": token_hash(chunk.token_ids),
-            }
-            for chunk in chunks
-        ]
+
+class _Clock:
+    """How long a run waits for its documents, split between the stages as they kept the workers busy."""
+
+    def __init__(self) -> None:
+        self._waited = 0.0
+        self._busy: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time spent inside counts."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._waited += time.perf_counter() - started
+
+    def result_of(self, making: Future[Made], stage: str) -> Made:
+        """What was made; a document that took its process down, or too much, is refused at `stage`."""
+        with self.waiting():
+            try:
+                made = making.result()
+            except Rejected as rejected:
+                made = Made(refused=(stage, str(rejected)))
+        for name, seconds in made.seconds.items():
+            self._busy[name] += seconds
+        return made
+
+    def tell(self, report: Report) -> None:
+        """Add it to the report."""
+        busy = self._busy or ({"parse": 1.0} if self._waited else {})
+        total = sum(busy.values())
+        for stage, seconds in busy.items():
+            report.seconds[stage] += self._waited * seconds / total
+
+
+def open_workers(settings: Settings, recipe: ResolvedRecipe, tokenizer: Tokenizer) -> Work[Order, Made]:
+    """What makes documents: processes of their own, unless the settings want none."""
+    limits = settings.limits
+    count = limits.parse_workers
+    if count is None:
+        count = default_workers(likely_device(settings.engine))
+    if count == 0:
+        return Inline(partial(make, tokenizer=tokenizer, rules=recipe.rules))
+    return Pool(Maker(recipe.model.path, recipe.rules), count, limits.parse_seconds, limits.parse_memory_mb)
 
 
 def table_of_documents(checkpoints: Checkpoints, recipe: ResolvedRecipe) -> Table:
@@ -225,54 +385,6 @@ def table_of_chunks(checkpoints: Checkpoints, recipe: ResolvedRecipe) -> Table:
     """The chunks that this recipe makes and reuses."""
     stamp = {"stage": "chunk", "fingerprint": recipe.fingerprints.chunk, **recipe.description}
     return checkpoints.chunks(recipe.fingerprints.chunk, stamp)
-
-
-def version_id(document: str, content_hash: str) -> str:
-    """The identity of one version of a document (uuid5)."""
-    return str(uuid.uuid5(_VERSIONS, f"{document}\n{content_hash}"))
-
-
-def title_of(uri: str) -> str:
-    """The last resort for a title: the name of the file, or of the row."""
-    parts = urlsplit(uri)
-    return unquote(parts.fragment or parts.path.rstrip("/").rsplit("/", 1)[-1]) or uri
-
-
-def as_document(row: Mapping[str, Any]) -> Document:
-    """A row of the documents table as a Document."""
-    return Document(
-        document_id=row["document_id"],
-        uri=row["uri"],
-        content_hash=row["content_hash"],
-        media_type=row["media_type"],
-        title=row["title"],
-        text=row["text"],
-        blocks=[Block(**block) for block in row["blocks"]],
-        metadata=json.loads(row["metadata"]),
-    )
-
-
-def _parse(item: Item, version: str, content_hash: str, data: bytes) -> Row:
-    try:
-        parsed = parse(data, item.uri, item.media_type)
-    except Rejected as rejected:
-        raise Refused("parse", str(rejected), content_hash) from rejected
-    return {
-        "version_id": version,
-        "document_id": document_id(item.uri),
-        "uri": item.uri,
-        "content_hash": content_hash,
-        "media_type": parsed.media_type,
-        "title": parsed.title or title_of(item.uri),
-        "text": parsed.text,
-        "blocks": [
-            {"kind": block.kind, "start": block.start, "end": block.end, "level": block.level, "page": block.page}
-            for block in parsed.blocks
-        ],
-        "metadata": json.dumps(dict(parsed.metadata), ensure_ascii=False, default=str),
-        "warnings": list(parsed.warnings),
-        "parsed_at": datetime.now(UTC),
-    }
 
 
 def _by_version(table: Table, versions: Sequence[str]) -> dict[str, list[Row]]:

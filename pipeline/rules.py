@@ -38,9 +38,9 @@ class Annotated:
                     found.update(rule.set)
             yield replace(item, metadata=found)
 
-    def read(self, item: Item) -> bytes:
+    def read(self, item: Item, limit: int | None = None) -> bytes:
         """As the source does."""
-        return self._source.read(item)
+        return self._source.read(item, limit)
 
     def covers(self, uri: str) -> bool:
         """As the source does."""

@@ -15,6 +15,18 @@ BLOCK = pa.struct(
         pa.field("end", pa.int64()),
         pa.field("level", pa.int16()),
         pa.field("page", pa.int32()),
+        pa.field("box", pa.list_(pa.float32())),  # left, bottom, right, top in points; null where a format has none
+        pa.field("details", pa.string()),  # JSON; null if there are none
+    ]
+)
+MEMBER = pa.struct(
+    [
+        pa.field("uri", pa.string()),
+        pa.field("content_hash", pa.string()),
+        pa.field("media_type", pa.string()),
+        pa.field("size", pa.int64()),
+        pa.field("mtime", pa.float64()),
+        pa.field("refused", pa.string()),  # why it could not be taken out, "" if it could
     ]
 )
 DOCUMENTS = pa.schema(
@@ -29,6 +41,7 @@ DOCUMENTS = pa.schema(
         ("blocks", pa.list_(BLOCK)),
         ("metadata", pa.string()),  # JSON
         ("warnings", pa.list_(pa.string())),
+        ("members", pa.list_(MEMBER)),  # the documents inside, which have rows of their own
         ("parsed_at", pa.timestamp("us", tz="UTC")),
     ]
 )
@@ -45,6 +58,7 @@ CHUNKS = pa.schema(
         ("section", pa.list_(pa.string())),
         ("page", pa.int32()),
         ("page_to", pa.int32()),
+        ("details", pa.string()),  # JSON; null if there are none
         ("content_hash", pa.string()),
         ("tokens", pa.int32()),
         ("token_hash", pa.string()),
@@ -55,7 +69,8 @@ LEDGER = pa.schema(
         ("document_id", pa.string()),
         ("uri", pa.string()),
         ("source", pa.string()),
-        ("status", pa.string()),  # loaded, rejected or deleted
+        ("parent", pa.string()),  # the document that it is inside of; null if a source lists it
+        ("status", pa.string()),  # loaded, loading, rejected or deleted
         # What was last looked at: the listing's words, the bytes, and the recipe as a whole.
         ("size", pa.int64()),
         ("mtime", pa.float64()),

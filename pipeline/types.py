@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 # Namespaces of our deterministic ids (uuid5): fixed for ever, since every id in every index derives from them.
 _DOCUMENTS = uuid.UUID("8f4c1c52-4f5e-5d0a-9c7e-0d6a4b1f2e31")
+_VERSIONS = uuid.UUID("c1a6f4de-90b7-5a2e-b3f1-4d1f6e8a7c20")
 _RECORDS = uuid.UUID("2b7d9f06-6a83-5c14-8e2f-7f0c93d1a5b8")
 
 Metadata = Mapping[str, Any]
@@ -21,6 +22,11 @@ Vectors = NDArray[np.float32]
 def document_id(uri: str) -> str:
     """The identity of the document at `uri`: a uuid5, the same on every machine and every night."""
     return str(uuid.uuid5(_DOCUMENTS, uri))
+
+
+def version_id(document: str, content_hash: str) -> str:
+    """The identity of one version of a document, by the hash of its bytes (uuid5)."""
+    return str(uuid.uuid5(_VERSIONS, f"{document}\n{content_hash}"))
 
 
 def record_id(document: str, content_hash: str, occurrence: int) -> str:
@@ -51,7 +57,10 @@ class Block:
 
     `kind` is one of heading, paragraph, list_item, table, code, log, caption, footnote. `level` is a heading's depth
     (1 is the outermost) or a list item's nesting; 0 elsewhere. `page` counts from 1 and is None where the format has
-    no pages.
+    no pages. `box` is where it stands on its page as that is shown: left, bottom, right, top in points from the lower
+    left corner; None where a format does not say. `details` (JSON-serialisable) is what else is known of it: of a log's
+    events their `time_from` and `time_to` (ISO 8601, UTC), `levels`, `templates`, `events` (how many), `line_from` and
+    `line_to`; a block that `begins` something is where a chunk best begins.
     """
 
     kind: str
@@ -59,6 +68,23 @@ class Block:
     end: int
     level: int = 0
     page: int | None = None
+    box: tuple[float, float, float, float] | None = None
+    details: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A document inside a document: a file in an archive, an attachment of a message.
+
+    `name` is its place in there, with "/" between folders; unique among its siblings. `refused` is why it could not be
+    taken out ("" if it could): it is then listed and rejected with that reason, and has no `data`.
+    """
+
+    name: str
+    data: bytes = field(repr=False)
+    media_type: str | None = None
+    mtime: float | None = None
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +92,8 @@ class Parsed:
     """What a parser makes of some bytes: text, and the blocks that cover every non-blank character of it, in order.
 
     `title` is "" where the content names none. `metadata` is JSON-serialisable. `warnings` name what could not be
-    read of an otherwise readable document (a broken page, say).
+    read of an otherwise readable document (a broken page, say). `members` are the documents inside; one that has some
+    may have no text of its own. `language` is an ISO 639-1 code, "" if nobody can tell.
     """
 
     text: str
@@ -75,6 +102,8 @@ class Parsed:
     title: str = ""
     metadata: Metadata = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    members: Sequence[Member] = ()
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +125,8 @@ class Chunk:
     """A stretch of a document small enough for the model: `text == document.text[start:end]`.
 
     `context` is the heading path the model (and BM25) sees before the text, "" if none. `token_ids` is exactly what
-    the engine gets: context, text and special tokens. `section` is the heading path at the chunk's start.
+    the engine gets: context, text and special tokens. `section` is the heading path at the chunk's start. `details` is
+    what `Outline.details` knows of the stretch.
     """
 
     record_id: str
@@ -111,6 +141,7 @@ class Chunk:
     page_to: int | None
     content_hash: str
     token_ids: Sequence[int]
+    details: Metadata = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CORPORA = ROOT.parent / "shared" / "corpora"
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Processes for parsing take a second to start, in each of thousands of runs; what is about them asks for them.
+os.environ.setdefault("CORPUSVEC_LIMITS__PARSE_WORKERS", "0")
 
 # CI judges a change by the same examples every time; everywhere else each run tries new ones.
 hypothesis.settings.register_profile("ci", derandomize=True)

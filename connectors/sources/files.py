@@ -21,6 +21,10 @@ _SCHEME = "file://"
 _PASSING = {
     errno.ESTALE, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.EMFILE, errno.ENFILE,
 }  # fmt: skip
+# How often a file is read that changes while it is.
+_READS = 3
+# How much is read of a file that says that it is empty: there are such that are not (/proc).
+_READ_BYTES = 2**20
 _KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
@@ -58,20 +62,42 @@ class Files(Tree):
         super().__init__("/".join([root_uri, *below]) if below else uri, root_uri, pattern)
         self._root = path_of(uri)
 
-    def read(self, item: Item) -> bytes:
-        """The file's bytes. Raises Rejected (gone, unreadable, no regular file) or Transient."""
-        with _reading(item.uri), self.open(item) as stream:
-            return stream.read()
+    def read(self, item: Item, limit: int | None = None) -> bytes:
+        """The file's bytes, all of one moment. Raises Rejected (gone, unreadable, …, over `limit` bytes) or Transient.
+
+        Of a file that only grows, the bytes that it had at first; one that keeps changing otherwise is rejected.
+        """
+        with _reading(item.uri):
+            for _ in range(_READS):
+                with self.open(item) as stream:
+                    before = os.fstat(stream.fileno())
+                    if limit is not None and before.st_size > limit:
+                        raise self._too_large(item, limit)
+                    # Not to the end: there may be none, and what is said to be empty may be not (/proc).
+                    data = stream.read(before.st_size or _READ_BYTES)
+                    after = os.fstat(stream.fileno())
+                if before.st_size == 0 and len(data) == _READ_BYTES:
+                    raise Rejected(f"{item.uri} does not say how large it is: make a copy of it, and ingest that")
+                same = before.st_mtime_ns == after.st_mtime_ns and before.st_size == after.st_size
+                grown = after.st_size > before.st_size and len(data) == before.st_size
+                if same or grown:
+                    return data
+        raise Rejected(f"{item.uri} kept changing while it was read; the next run finds it changed, and tries again")
 
     def open(self, item: Item) -> BinaryIO:
         """The file as a stream. Raises Rejected or Transient."""
         path = path_of(item.uri)
         with _reading(item.uri):
             # Before opening: to open a pipe is to wait for someone to write, to open a device may do anything.
-            kind = stat.S_IFMT(Path(path).stat().st_mode)
-            if kind != stat.S_IFREG:
-                raise Rejected(f"{item.uri} is {_KINDS.get(kind, 'something special')}, not a regular file")
-            return Path(path).open("rb")
+            _check_kind(Path(path).stat(), item.uri)
+            # It may be another by now, and then nobody must wait for it.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+            try:
+                _check_kind(os.fstat(descriptor), item.uri)
+                return os.fdopen(descriptor, "rb")
+            except BaseException:
+                os.close(descriptor)
+                raise
 
     def _look(self) -> Entry:
         try:
@@ -111,6 +137,12 @@ def _entry(name: str, path: str) -> Entry:
     if stat.S_ISDIR(status.st_mode):
         return Entry(name, is_folder=True, identity=(status.st_dev, status.st_ino))
     return Entry(name, is_folder=False, size=status.st_size, mtime=status.st_mtime)
+
+
+def _check_kind(status: os.stat_result, uri: str) -> None:
+    kind = stat.S_IFMT(status.st_mode)
+    if kind != stat.S_IFREG:
+        raise Rejected(f"{uri} is {_KINDS.get(kind, 'something special')}, not a regular file")
 
 
 @contextmanager

@@ -34,7 +34,7 @@ class HuggingFace:
         """Every row, in order. Raises SourceError unless it gets to the end."""
         yield from items(self._uri, self._rows)
 
-    def read(self, item: Item) -> bytes:
+    def read(self, item: Item, limit: int | None = None) -> bytes:
         """The row."""
         return read_row(item)
 

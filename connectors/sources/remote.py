@@ -23,6 +23,8 @@ _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "crea
 # '#' separates a row's id, '%' is what we encode with; the rest cannot be printed or stored.
 _UNSAFE = re.compile(r"[%#\x00-\x1f\x7f\ud800-\udfff]")
 _PASSWORD = re.compile(r"(?<=[^/:@]):[^/:@]*@")
+# How much of a file of unknown size is asked for at a time.
+_READ_BYTES = 2**20
 # What trying again does not change; any other exception of a driver is taken for the network's.
 _FINAL = (
     FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError,
@@ -46,10 +48,17 @@ class Remote(Tree):
         name = "/".join([url, *below])
         super().__init__(name + "/" * name.endswith("/") + suffix, self._escape(url), pattern, suffix)
 
-    def read(self, item: Item) -> bytes:
-        """The file's bytes. Raises Rejected (gone, unreadable, no file) or Transient."""
+    def read(self, item: Item, limit: int | None = None) -> bytes:
+        """The file's bytes. Raises Rejected (gone, unreadable, no file, over `limit` bytes) or Transient."""
         with _reading(item):
-            return cast(bytes, self._filesystem.cat_file(self._path_of(item)))
+            if item.size is None and limit is not None:  # a server that does not say how much it will send
+                with self.open(item) as stream:
+                    data = _read_on(stream, limit)
+            else:
+                data = cast(bytes, self._filesystem.cat_file(self._path_of(item)))
+        if limit is not None and len(data) > limit:
+            raise self._too_large(item, limit)
+        return data
 
     def open(self, item: Item) -> BinaryIO:
         """The file as a stream. Raises Rejected or Transient."""
@@ -96,6 +105,15 @@ class Remote(Tree):
 
     def _decode(self, name: str) -> str:
         return name if self._web else os.fsdecode(unquote_to_bytes(name))
+
+
+def _read_on(stream: BinaryIO, limit: int) -> bytes:
+    """What is in a stream, but not much more than `limit` bytes."""
+    parts, size = [], 0
+    while size <= limit and (part := stream.read(_READ_BYTES)):
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts)
 
 
 def _entry(info: Mapping[str, Any]) -> Entry:

@@ -134,7 +134,7 @@ class JsonLines:
         for file in self._files.list():
             yield from items(file.uri, lambda file=file: self._rows(file))  # type: ignore[misc]
 
-    def read(self, item: Item) -> bytes:
+    def read(self, item: Item, limit: int | None = None) -> bytes:
         """The row. Raises Rejected."""
         return read_row(item)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from connectors.sources.globs import Pattern
+from pipeline.errors import Rejected
 from pipeline.types import Item, Metadata
 
 #: What a folder stands for: everything below it.
@@ -87,12 +88,17 @@ class Tree(ABC):
         return names if self._uri(names) == uri and all(names) else None
 
     @abstractmethod
-    def read(self, item: Item) -> bytes:
-        """The file's bytes. Raises Rejected (gone, unreadable, no regular file) or Transient."""
+    def read(self, item: Item, limit: int | None = None) -> bytes:
+        """The file's bytes. Raises Rejected (gone, unreadable, no regular file, over `limit` bytes) or Transient."""
 
     @abstractmethod
     def open(self, item: Item) -> BinaryIO:
         """The file's bytes as a stream. Raises as `read` does, and whatever the stream itself does later on."""
+
+    @staticmethod
+    def _too_large(item: Item, limit: int) -> Rejected:
+        # Its listing said less, or nothing: what it said is judged before anything is read.
+        return Rejected(f"{item.uri} has more than the {limit:,} bytes that max_document_bytes allows")
 
     @abstractmethod
     def _look(self) -> Entry:

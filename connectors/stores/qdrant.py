@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from connectors.stores._bm25 import language_of
 from connectors.stores._common import (
     INDEXED,
     INTEGERS,
@@ -28,7 +29,7 @@ from connectors.stores._common import (
     under_way,
 )
 from connectors.stores._qdrant import BM25, DENSE, DOCUMENT, of_documents, to_filter, to_ids, to_payload, to_point
-from connectors.stores.qdrant_edge import bm25_encoders
+from connectors.stores.qdrant_edge import bm25
 from pipeline.errors import CorpusvecError, MissingExtra, Terminal, Transient
 from pipeline.types import CollectionSpec, Condition, Hit, Point, Vectors
 
@@ -89,7 +90,7 @@ class QdrantStore:
             rows = [
                 self._models.PointStruct(
                     id=point.record_id,
-                    vector=self._vectors(point.lexical_text, point.vector),
+                    vector=self._vectors(point, point.vector),
                     payload=to_payload(point),
                 )
                 for point in batch
@@ -143,7 +144,7 @@ class QdrantStore:
     def search_bm25(self, text: str, k: int, conditions: Sequence[Condition] = ()) -> list[Hit]:
         """The `k` best by BM25."""
         self._opened()
-        words = self._query(text)
+        words = self._bm25.query(text)
         if not words.indices:
             return []
         return self._search(self._sparse(words), BM25, k, conditions)
@@ -163,7 +164,7 @@ class QdrantStore:
             changed = [
                 self._models.PointVectors(id=point.record_id, vector=vectors)
                 for point in batch
-                if (vectors := self._vectors(point.lexical_text))
+                if (vectors := self._vectors(point))
             ]
             if changed:
                 self._call("update_vectors", points=changed, wait=True)
@@ -191,7 +192,7 @@ class QdrantStore:
         )
 
     def _create(self, spec: CollectionSpec) -> None:
-        bm25_encoders(spec)
+        bm25(spec)  # or raise
         models = self._models
         self._client.create_collection(
             self.collection,
@@ -217,14 +218,14 @@ class QdrantStore:
     def _use(self, spec: CollectionSpec | None) -> None:
         self._spec = spec
         if spec is not None:
-            self._document, self._query = bm25_encoders(spec)
+            self._bm25 = bm25(spec)
 
     def _sparse(self, words: Any) -> Any:
         return self._models.SparseVector(indices=words.indices, values=words.values)
 
-    def _vectors(self, lexical_text: str, dense: Vectors | None = None) -> dict[str, Any]:
+    def _vectors(self, point: Point, dense: Vectors | None = None) -> dict[str, Any]:
         vectors: dict[str, Any] = {} if dense is None else {DENSE: dense.tolist()}
-        words = self._document(lexical_text)
+        words = self._bm25.document(point.lexical_text, language_of(point))
         # Without a word there is no BM25 vector: an empty one would count as a text in the IDF.
         if words.indices:
             vectors[BM25] = self._sparse(words)

@@ -17,12 +17,13 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from connectors.stores._bm25 import Bm25, language_of
 from connectors.stores._common import (
     INDEXED,
     INTEGERS,
@@ -36,7 +37,7 @@ from connectors.stores._common import (
     under_way,
 )
 from connectors.stores._qdrant import BM25, DENSE, DOCUMENT, of_documents, to_filter, to_ids, to_payload, to_point
-from pipeline.errors import CorpusvecError, Terminal, Transient, UsageError
+from pipeline.errors import CorpusvecError, Terminal, Transient
 from pipeline.types import CollectionSpec, Condition, Hit, Point, Vectors
 
 _BATCH = 500
@@ -46,21 +47,11 @@ _ROOM = 128 << 20
 _NEVER_KB = 1 << 40
 
 
-def bm25_encoders(spec: CollectionSpec) -> tuple[Callable[[str], Any], Callable[[str], Any]]:
-    """BM25 for documents and for queries: functions from a text to a sparse vector (`.indices`, `.values`).
+def bm25(spec: CollectionSpec) -> Bm25:
+    """The encoder, for whoever speaks Qdrant's language. Raises UsageError if it does not know that of the spec."""
+    import qdrant_edge
 
-    Raises UsageError if the language of the spec is one that the encoder does not know.
-    """
-    import qdrant_edge as edge
-
-    try:
-        model = edge.Bm25(edge.Bm25Config(language=spec.language, avg_len=abs(spec.average_length)))
-    except ValueError as error:
-        raise UsageError(
-            f"BM25 cannot be set up for the language '{spec.language}' and an average length of "
-            f"{spec.average_length}: {error}"
-        ) from error
-    return model.embed_document, model.embed_query
+    return Bm25(qdrant_edge, spec)
 
 
 class EdgeStore:
@@ -103,8 +94,7 @@ class EdgeStore:
         edge = self._edge
         for batch in batched(points, _BATCH):
             rows = [
-                edge.Point(point.record_id, self._vectors(point.lexical_text, point.vector), to_payload(point))
-                for point in batch
+                edge.Point(point.record_id, self._vectors(point, point.vector), to_payload(point)) for point in batch
             ]
             self._update(edge.UpdateOperation.upsert_points(rows))
 
@@ -146,7 +136,7 @@ class EdgeStore:
     def search_bm25(self, text: str, k: int, conditions: Sequence[Condition] = ()) -> list[Hit]:
         """The `k` best by BM25."""
         self._open_shard()
-        return self._search(self._query(text), BM25, k, conditions)
+        return self._search(self._bm25.query(text), BM25, k, conditions)
 
     def scroll(self, vectors: bool = False) -> Iterator[Point]:
         """Every point once, in order of id."""
@@ -163,7 +153,7 @@ class EdgeStore:
             changed = [
                 self._edge.PointVectors(point.record_id, vectors)
                 for point in batch
-                if (vectors := self._vectors(point.lexical_text))
+                if (vectors := self._vectors(point))
             ]
             self._update(self._edge.UpdateOperation.update_vectors(changed))
         with self._errors():
@@ -189,7 +179,7 @@ class EdgeStore:
 
     def _create(self, spec: CollectionSpec) -> None:
         edge = self._edge
-        bm25_encoders(spec)
+        bm25(spec)  # or raise
         self._home.parent.mkdir(parents=True, exist_ok=True)
         self._check_room(self._home.parent)
         draft = self._home.with_name(f".{self.collection}-{uuid.uuid4().hex}")
@@ -231,11 +221,11 @@ class EdgeStore:
     def _use(self, spec: CollectionSpec | None) -> None:
         self._spec = spec
         if spec is not None:
-            self._document, self._query = bm25_encoders(spec)
+            self._bm25 = bm25(spec)
 
-    def _vectors(self, lexical_text: str, dense: Vectors | None = None) -> dict[str, Any]:
+    def _vectors(self, point: Point, dense: Vectors | None = None) -> dict[str, Any]:
         vectors: dict[str, Any] = {} if dense is None else {DENSE: dense.tolist()}
-        words = self._document(lexical_text)
+        words = self._bm25.document(point.lexical_text, language_of(point))
         # Without a word there is no BM25 vector: an empty one would count as a text in the IDF.
         if words.indices:
             vectors[BM25] = words

@@ -7,8 +7,12 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pipeline.errors import Rejected
 from pipeline.parse.decode import decode
 from pipeline.types import Block, Parsed
+
+#: left, bottom, right, top, in points from the lower left corner of the page as it is shown.
+Box = tuple[float, float, float, float]
 
 #: What the cells of a table row are parted by.
 CELL = " | "
@@ -22,9 +26,13 @@ _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]"
 # Anything that leaves a mark: neither white space nor zero-width.
 _VISIBLE = re.compile("[^\\s\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f]")
 _LONGEST_TITLE = 300
+# A kilobyte that refers to a text a million times is a gigabyte.
+_MOST_TEXT = 1 << 28
 # What programs fill in where nobody gave a title.
 _NO_TITLE = re.compile(
-    r"(?:untitled\b.*|title|(?:word |microsoft word )?document ?\d*|\(anonymous\)|\(unspecified\)|none)\Z", re.I
+    r"(?:untitled\b.*|title|(?:word |microsoft word )?document ?\d*|(?:powerpoint )?presentation ?\d*|slide ?\d*"
+    r"|(?:book|workbook) ?\d*|\(anonymous\)|\(unspecified\)|none)\Z",
+    re.I,
 )
 
 
@@ -53,24 +61,38 @@ class Builder:
             self.warn(warning)
         return text
 
-    def add(self, kind: str, text: str, level: int = 0, page: int | None = None) -> None:
-        """Append a block; nothing happens if `text` shows nothing. Code keeps the indentation of its first line."""
+    def add(
+        self,
+        kind: str,
+        text: str,
+        level: int = 0,
+        page: int | None = None,
+        box: Box | None = None,
+        gap: str | None = None,
+    ) -> None:
+        """Append a block; nothing happens if `text` shows nothing. Code keeps the indentation of its first line.
+
+        `gap` is the white space before a block that goes on with the sentence of the one before, overleaf, say.
+        """
         text = self._clean(text)
         text = re.sub(r"\A(?:[^\S\n]*\n)+", "", text.rstrip()) if kind == "code" else text.strip()
         if not _VISIBLE.search(text):
             return
         if self._blocks:
-            gap = "\n" if kind in _TIGHT and kind == self._blocks[-1].kind else "\n\n"
+            if gap is None:
+                gap = "\n" if kind in _TIGHT and kind == self._blocks[-1].kind else "\n\n"
             self._parts.append(gap)
             self._length += len(gap)
         start = self._length
         self._parts.append(text)
         self._length += len(text)
-        self._blocks.append(Block(kind, start, self._length, level, page))
+        if self._length > _MOST_TEXT:
+            raise Rejected(f"it holds over {_MOST_TEXT >> 20} million characters: it may be a trap; if not, split it")
+        self._blocks.append(Block(kind, start, self._length, level, page, box))
 
-    def add_table(self, rows: Iterable[Sequence[str]], page: int | None = None) -> None:
+    def add_table(self, rows: Iterable[Sequence[str]], page: int | None = None, box: Box | None = None) -> None:
         """Append a table as one block: a line a row, cells parted by " | ", empty rows left out."""
-        self.add("table", "\n".join(filter(None, map(row_text, rows))), page=page)
+        self.add("table", "\n".join(filter(None, map(row_text, rows))), page=page, box=box)
 
     def warn(self, warning: str) -> None:
         """Note something that could not be read, once."""
@@ -87,7 +109,7 @@ class Builder:
             text="".join(self._parts),
             blocks=self._blocks,
             media_type=media_type,
-            title="" if _NO_TITLE.match(title) else title,
+            title=title if names_something(title) else "",
             metadata={key: value for key, value in kept.items() if value not in (None, "", [], {})},
             warnings=self.warnings,
         )
@@ -109,6 +131,11 @@ class Builder:
             text = whole
         text = _CONTROL.sub("", _LINE_BREAK.sub("\n", text).replace("\x1f", " "))
         return unicodedata.normalize("NFC", text)
+
+
+def names_something(title: str) -> bool:
+    """Whether somebody gave this title, rather than a program."""
+    return bool(title.strip()) and not _NO_TITLE.match(title.strip())
 
 
 def row_text(cells: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Bytes to text, whatever their encoding, without ever failing. All lines end in a line feed alone."""
+"""Bytes to text, whatever their encoding, without ever failing."""
 
 from __future__ import annotations
 
@@ -27,9 +27,16 @@ _ODD_IN_CP1252 = re.compile("[\x80-\x9f¢£¤¥¦¨¬¯±²³¶¸¹º»¼½¾×�
 def decode(data: bytes, declared: str | None = None) -> tuple[str, str | None]:
     """The text of `data`, and a warning if some bytes of it could not be read (they show as U+FFFD).
 
-    A byte order mark decides; then UTF-16/32's pattern of zero bytes; then whether it is UTF-8, which hardly anything
-    else looks like; then what the document itself `declared`; then statistics; then cp1252.
+    All lines end in a line feed alone. A byte order mark decides; then UTF-16/32's pattern of zero bytes; then whether
+    it is UTF-8, which hardly anything else looks like; then what the document itself `declared`; then statistics; then
+    cp1252.
     """
+    text, warning = decode_as_written(data, declared)
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text, warning
+
+
+def decode_as_written(data: bytes, declared: str | None = None) -> tuple[str, str | None]:
+    """The same with all carriage returns that there are."""
     for mark, encoding in _BOMS:
         if data.startswith(mark):
             return _read(data[len(mark) :], encoding)
@@ -40,7 +47,7 @@ def decode(data: bytes, declared: str | None = None) -> tuple[str, str | None]:
     if declared and declared.startswith(_SEVEN_BIT):
         return _read(data, declared)
     try:
-        return _lines(data.decode("utf-8")), None
+        return data.decode("utf-8"), None
     except UnicodeDecodeError as error:
         if _nearly_utf8(data, error):
             return _read(data, "utf-8")
@@ -69,16 +76,12 @@ def wide_encoding(data: bytes) -> str | None:
 
 
 def _read(data: bytes, encoding: str) -> tuple[str, str | None]:
-    text = _lines(data.decode(encoding, "replace"))
+    text = data.decode(encoding, "replace")
     lost = text.count("\ufffd")
     # A replacement character may be the file's own: then nothing was lost here.
     if not lost or _fits(data, encoding):
         return text, None
     return text, f"{lost} character{'s' if lost > 1 else ''} could not be read as {encoding.upper()}"
-
-
-def _lines(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _fits(data: bytes, encoding: str) -> bool:

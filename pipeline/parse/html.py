@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
+from pipeline.errors import Rejected
 from pipeline.parse.builder import Builder
+from pipeline.parse.furniture import around_content
 from pipeline.types import Parsed
 
 _SKIPPED = {
@@ -24,6 +26,10 @@ _KINDS |= {f"h{level}": "heading" for level in range(1, 7)}
 _LISTS = ("ul", "ol", "menu", "dir")
 # A table with any of these inside lays out a page: its cells are read one after another.
 _LAYOUT = {"table", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "pre", "article", "section", "form"}
+_CELLS = ("td", "th")
+_WIDEST = 1000
+_MOST_REPEATED = 100_000  # characters a table, in cells that span rows
+_DEEP = 250
 _HIDDEN = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.I)
 _CHARSET = re.compile(rb"<(?:meta[^>]{0,200}?charset|\?xml[^>]{0,100}?encoding)\s*=\s*[\"']?\s*([\w.:-]+)", re.I)
 _PROLOGUE = re.compile(r"\A\s*<\?xml[^>]*\?>")
@@ -35,18 +41,24 @@ _META = {
 
 
 def parse(data: bytes, uri: str) -> Parsed:
-    """Headings, paragraphs, lists, tables, code and captions; scripts, navigation and hidden parts are left out.
+    """Headings, paragraphs, lists, tables, code and captions of what the page is about (`furniture` has the rest).
 
-    The encoding is the byte order mark's, else what reads as UTF-8, else what the page declares.
+    Scripts, navigation and hidden parts are left out. A page that is nested too deeply is read as far as that goes,
+    with a warning, and Rejected says so if there is nothing to read then. The encoding is the byte order mark's, else
+    what reads as UTF-8, else what the page declares.
     """
     builder = Builder()
     text = builder.decode(data, _declared(data))
-    title, metadata = add_html(builder, text)
+    title, metadata = add_html(builder, text, content_only=True)
+    if not builder and text.count("<") > _DEEP:
+        raise Rejected("its elements are nested too deeply to be read, as those of no page are: it may be a trap")
     return builder.build("text/html", title, metadata)
 
 
-def add_html(builder: Builder, text: str, page: int | None = None) -> tuple[str, dict[str, Any]]:
-    """Append what the page `text` shows; its title ("" if it has none) and metadata."""
+def add_html(
+    builder: Builder, text: str, page: int | None = None, content_only: bool = False
+) -> tuple[str, dict[str, Any]]:
+    """Append what the page `text` shows, or only its content; its title ("" if it has none) and metadata."""
     from lxml import etree, html
 
     # As UTF-8 bytes with the encoding given: a declaration of another encoding inside is then without effect.
@@ -58,7 +70,11 @@ def add_html(builder: Builder, text: str, page: int | None = None) -> tuple[str,
         root = html.document_fromstring(source, parser=parser)
     except etree.ParserError:  # nothing but comments
         return "", {}
-    _Page(builder, page).read(etree.iterwalk(root, events=("start", "end")))
+    if any("depth" in error.message.lower() for error in parser.error_log):
+        builder.warn("the page is nested too deeply and is read as far as that goes")
+    events = ("start", "end")
+    around = around_content(root, etree.iterwalk(root, events=events)) if content_only else set()
+    _Page(builder, page, around).read(etree.iterwalk(root, events=events))
     return _title(root), _metadata(root)
 
 
@@ -92,9 +108,10 @@ def _metadata(root: Any) -> dict[str, Any]:
 class _Page:
     """Gathers inline text until a block starts or ends."""
 
-    def __init__(self, builder: Builder, page: int | None) -> None:
+    def __init__(self, builder: Builder, page: int | None, left_out: Set[Any]) -> None:
         self._builder = builder
         self._page = page
+        self._left_out = left_out
         self._inline: list[str] = []
         self._kinds: list[tuple[str, int]] = [("paragraph", 0)]
         self._lists: list[int | None] = []  # the number of the last item, None where items have none
@@ -104,7 +121,8 @@ class _Page:
         for event, element in events:
             tag = element.tag if isinstance(element.tag, str) else "script"
             if event == "start":
-                if skipped is None and (_hidden(element, tag) or (tag == "table" and self._table(element))):
+                hidden = _hidden(element, tag) or element in self._left_out
+                if skipped is None and (hidden or (tag == "table" and self._table(element))):
                     skipped = element
                 if skipped is None:
                     self._start(element, tag)
@@ -165,15 +183,49 @@ class _Page:
 
     def _table(self, table: Any) -> bool:
         """Append `table` if it holds data; False if it lays out a page."""
-        inside = {element.tag for element in table.iterdescendants()}
-        if inside & _LAYOUT or len(list(table.iterdescendants("td", "th"))) < 2:
+        cells = 0
+        for element in table.iterdescendants():
+            if element.tag in _LAYOUT:
+                return False
+            cells += element.tag in _CELLS
+        if cells < 2:
             return False
         self._flush()
         for caption in table.iterchildren("caption"):
             self._builder.add("caption", " ".join(_words(caption)), page=self._page)
-        rows = ([" ".join(_words(cell)) for cell in row.iterchildren("td", "th")] for row in table.iter("tr"))
-        self._builder.add_table(rows, page=self._page)
+        self._builder.add_table(_rows(table), page=self._page)
         return True
+
+
+def _rows(table: Any) -> Iterator[list[str]]:
+    """The cells of each row; one that spans rows is repeated in each, one that spans columns leaves them empty."""
+    spare = _MOST_REPEATED
+    open_: dict[int, tuple[int, str]] = {}  # columns that a cell above reaches down into: how many rows yet, its text
+    for row in table.iter("tr"):
+        line: list[str] = []
+        below: dict[int, tuple[int, str]] = {}
+        for cell in (*row.iterchildren(*_CELLS), None):
+            while len(line) in open_:
+                left, text = open_[len(line)]
+                if left > 1:
+                    below[len(line)] = left - 1, text
+                line.append(text)
+            if cell is None or len(line) >= _WIDEST:
+                break
+            text = " ".join(_words(cell))
+            rows = _span(cell, "rowspan")
+            spare -= (rows - 1) * len(text)
+            for extra in range(_span(cell, "colspan")):
+                if rows > 1:
+                    below[len(line)] = rows - 1, "" if extra or spare < 0 else text
+                line.append("" if extra else text)
+        open_ = below
+        yield line
+
+
+def _span(cell: Any, name: str) -> int:
+    said = (cell.get(name) or "").strip()
+    return min(_WIDEST, max(1, int(said))) if said.isascii() and said.isdigit() and len(said) < 6 else 1
 
 
 def _hidden(element: Any, tag: str) -> bool:

@@ -1,188 +1,224 @@
-"""PDF, through PDFium: the text layer in the order PDFium reads it, laid out as paragraphs again."""
+"""PDF: its pages read through PDFium, what repeats on them put aside, the rest composed into blocks."""
 
 from __future__ import annotations
 
-import math
+import os
 import re
-import threading
-import warnings
-from collections import defaultdict
-from datetime import datetime
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import NamedTuple
 
 from pipeline.errors import Rejected
+from pipeline.parse import ocr
 from pipeline.parse.builder import Builder
-from pipeline.parse.layout import BULLET, Line, heading_key, joined, paragraphs
+from pipeline.parse.compose import Outline, compose
+from pipeline.parse.geometry import Run
+from pipeline.parse.paragraphs import heading_key
+from pipeline.parse.pdfinfo import described
+from pipeline.parse.pdfium import Pdf, Sheet, Unopened
+from pipeline.parse.rescue import rescued
+from pipeline.parse.running import Running, find_running
+from pipeline.parse.takings import Takings
 from pipeline.types import Parsed
 
-# PDFium keeps global state and must be entered by one thread at a time; finalizers included, so all is closed within.
-_PDFIUM = threading.Lock()
+#: The environment variable with passwords to try on locked files: one a line, or parted by commas.
+PASSWORDS = "CORPUSVEC_PDF_PASSWORDS"
 
-_DATE = re.compile(r"D?:?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:(Z)|([+-]\d\d)'?(\d\d)?)?")
-_TOOL = re.compile(r"\AMicrosoft (?:Office )?(?:Word|PowerPoint|Excel) - ", re.I)
+# Why there is no text of a page, said of one and of several.
+_DAMAGED = "is damaged", "are damaged"
+_PICTURE = "shows a picture and no text (a scan, perhaps)", "show pictures and no text (scans, perhaps)"
+_MUTE = (
+    "is set in fonts that do not say which letters they show",
+    "are set in fonts that do not say which letters they show",
+)
+_LOST = "is empty in what is left of the file", "are empty in what is left of the file"
+_MOST_LINKS = 50
+# Where a font says nothing of the letters it draws, they come as these: private, undefined, or missing.
+_NO_LETTER = re.compile("[\ue000-\uf8ff\ufffd]")
+_MEANINGLESS = 0.3  # of a page's characters
+
+#: Said of one page, and of several.
+Reason = tuple[str, str]
 
 
-# Page → what a heading on it is known by → its level.
-Headings = dict[int, dict[str, int]]
+class _Contents(NamedTuple):
+    """What PDFium finds in a file: `data` is what it was given at last, `damaged` are pages that it cannot read."""
+
+    data: bytes
+    sheets: list[Sheet]
+    damaged: list[int]
+    outline: Outline
+    information: dict[str, str]
+    language: str
+    cut: bool = False
+    rescued: bool = False
 
 
 def parse(data: bytes, uri: str) -> Parsed:
-    """Paragraphs and list items with their pages (from 1), and headings where the outline names them.
+    """Blocks in reading order with page (from 1) and box; words parted at a line's end are whole.
 
-    Lines are joined and words parted at a line's end made whole. A page that cannot be read, or that only holds an
-    image, is a warning. Raises Rejected if a password is needed, the file is damaged, or no page has text.
+    Headings are what the outline names and what is set in larger or bolder type. Running headers and footers and page
+    numbers are in the metadata instead, with links and what the file says about itself; embedded files are members.
+    Pages that show pictures only are read by OCR if there is one (`ocr.find_reader`). Pages that cannot be read are in
+    the metadata as `unread_pages`, and warnings say why. Raises Rejected if the file is locked (the empty password and
+    those in `PASSWORDS` are tried), damaged beyond repair, or without text on any page, and no other file in it.
     """
-    import pypdfium2 as pdfium
-
-    with _PDFIUM:
-        try:
-            document = pdfium.PdfDocument(data)
-        except pdfium.PdfiumError as error:
-            raise Rejected(_why_not(error, data)) from error
-        try:
-            return _read(document)
-        finally:
-            document.close()
-
-
-def _why_not(error: Any, data: bytes) -> str:
-    import pypdfium2.raw as raw
-
-    code = getattr(error, "err_code", None)
-    if code == raw.FPDF_ERR_PASSWORD:
-        return "encrypted: a password is needed"
-    if code == raw.FPDF_ERR_SECURITY:
-        return "encrypted in a way that cannot be opened, with or without a password"
-    cut = b"%%EOF" not in data[-2048:]
-    return f"the PDF is damaged{' or incomplete (its end is missing)' if cut else ''} and cannot be opened"
-
-
-def _read(document: Any) -> Parsed:
-    import pypdfium2 as pdfium
-
+    takings = Takings(uri)
+    contents = _contents(data, takings)
+    body = _body_size(contents.sheets)
+    sheets, running = _bare(contents.sheets, body)
+    unread = _unread(contents, sheets)
+    recognised: list[int] = []
+    if unread.keys() - contents.damaged and (reader := ocr.find_reader()):
+        whole, recognised = _recognised(contents, unread, reader)
+        body = _body_size(whole)
+        sheets, running = _bare(whole, body)
     builder = Builder()
-    headings = _outline(document)
-    pages = len(document)
-    images: list[int] = []
-    for number in range(1, pages + 1):
-        try:
-            page = document[number - 1]
-            try:
-                lines = _lines(page)
-                _add_page(builder, lines, headings.get(number, {}), number)
-                if not lines and _has_image(page):
-                    images.append(number)
-            finally:
-                page.close()
-        except pdfium.PdfiumError:
-            builder.warn(f"page {number} is damaged and was not read")
-    if not builder:
-        where = (
-            f"on any of its {pages} pages" if pages > 1 else "on its only page" if pages else "since it has no pages"
+    heading = compose(builder, sheets, contents.outline, body)
+    pages = len(contents.sheets) + len(contents.damaged)
+    if not builder and not takings.members:
+        raise Rejected(_no_text(pages, unread))
+    if contents.rescued:
+        builder.warn("the PDF is damaged: only the pages that could still be found were read")
+    for warning in [*_said(unread), *takings.warnings()]:
+        builder.warn(warning)
+    title, metadata = described(data, contents.information, contents.language)
+    links = list(dict.fromkeys(link for sheet in sheets for link in sheet.links))
+    metadata |= {
+        "pages": pages,
+        "unread_pages": sorted(unread),
+        "ocr_pages": recognised,
+        "links": links[:_MOST_LINKS],
+        "more_links": len(links[_MOST_LINKS:]) or None,
+        **running.metadata,
+    }
+    return replace(builder.build("application/pdf", title or heading, metadata), members=takings.members)
+
+
+def _contents(data: bytes, takings: Takings) -> _Contents:
+    cut = b"%%EOF" not in data[-2048:]
+    try:
+        return _read(data, takings)._replace(cut=cut)
+    except Unopened:
+        pass
+    try:
+        if found := rescued(data):
+            return _read(found, takings)._replace(rescued=True)
+    except Unopened:
+        pass
+    raise Rejected(f"the PDF is damaged{' or incomplete (its end is missing)' if cut else ''} and cannot be opened")
+
+
+def _passwords() -> list[str]:
+    listed = os.environ.get(PASSWORDS, "").splitlines()
+    return list(dict.fromkeys(filter(None, [*listed, *(part.strip() for line in listed for part in line.split(","))])))
+
+
+def _read(data: bytes, takings: Takings) -> _Contents:
+    with Pdf(data, _passwords()) as pdf:
+        outline: dict[int, dict[str, int]] = defaultdict(dict)
+        for title, level, page in pdf.outline():
+            if key := heading_key(title):
+                outline[page].setdefault(key, level)
+        read = {number: pdf.read(number) for number in range(1, pdf.pages + 1)}
+        pdf.attach(takings)
+        return _Contents(
+            data,
+            [sheet for sheet in read.values() if sheet is not None],
+            [number for number, sheet in read.items() if sheet is None],
+            outline,
+            pdf.information(),
+            pdf.language(),
         )
-        scan = ": probably a scan, which needs OCR" if images else ""
-        raise Rejected(f"no text {where}{scan}")
-    if images:
-        some = ", ".join(map(str, images[:20])) + (", …" if len(images) > 20 else "")
-        builder.warn(f"{len(images)} pages hold images and no text (perhaps scans, which need OCR): {some}")
-    info = document.get_metadata_dict()
-    return builder.build(
-        "application/pdf",
-        _TOOL.sub("", info.get("Title", "").strip()),
-        {
-            "author": info.get("Author"),
-            "subject": info.get("Subject"),
-            "keywords": info.get("Keywords"),
-            "created": _date(info.get("CreationDate", "")),
-            "modified": _date(info.get("ModDate", "")),
-            "pages": pages,
-        },
-    )
 
 
-def _lines(page: Any) -> list[Line]:
-    import ctypes
-
-    import pypdfium2.raw as raw
-
-    textpage = page.get_textpage()
-    x, y, matrix = ctypes.c_double(), ctypes.c_double(), raw.FS_MATRIX()
-    turned = page.get_rotation()
-
-    def place(at: int) -> tuple[int, float, float]:
-        """Index, x and y of the character at `at`, turned as the page is."""
-        index = raw.FPDFText_GetCharIndexFromTextIndex(textpage, at)
-        raw.FPDFText_GetCharOrigin(textpage, index, x, y)
-        if turned == 90:
-            return index, y.value, -x.value
-        if turned == 180:
-            return index, -x.value, -y.value
-        return (index, -y.value, x.value) if turned == 270 else (index, x.value, y.value)
-
-    try:
-        lines = []
-        at = 0  # in UTF-16 units, as PDFium counts
-        for line in textpage.get_text_range(errors="replace").split("\r\n"):
-            length = len(line) + sum(character > "\uffff" for character in line)
-            if line.strip():
-                index, left, first = place(at + len(line) - len(line.lstrip()))
-                raw.FPDFText_GetMatrix(textpage, index, matrix)
-                size = raw.FPDFText_GetFontSize(textpage, index) * math.hypot(matrix.c, matrix.d)
-                _, _, last = place(at + length - 1 - len(line) + len(line.rstrip()))
-                lines.append(Line(line, left, first, last, size or 1.0))
-            at += length + 2
-        return lines
-    finally:
-        textpage.close()
+def _bare(sheets: Sequence[Sheet], body: float) -> tuple[list[Sheet], Running]:
+    """The pages without what repeats on them, and that."""
+    running = find_running(sheets, body)
+    return [_without(sheet, running.places[sheet.number]) for sheet in sheets], running
 
 
-def _add_page(builder: Builder, lines: list[Line], headings: dict[str, int], page: int) -> None:
-    for paragraph in paragraphs(lines, headings):
-        text = joined([line.text for line in paragraph])
-        level = headings.get(heading_key(text))
-        bullet = BULLET.match(text)
-        if level:
-            builder.add("heading", text, level=level, page=page)
-        elif bullet:
-            builder.add("list_item", text[bullet.end() :], level=1, page=page)
-        else:
-            builder.add("paragraph", text, page=page)
+def _unread(contents: _Contents, sheets: Sequence[Sheet]) -> dict[int, Reason]:
+    """The pages of which there is no text though there should be, and why."""
+    unread = dict.fromkeys(contents.damaged, _DAMAGED)
+    for sheet, whole in zip(sheets, contents.sheets, strict=True):
+        if not sheet.runs and not sheet.fields and sheet.picture:
+            unread[sheet.number] = _needing_ocr(_PICTURE)
+        elif _is_mute(sheet.runs):
+            unread[sheet.number] = _needing_ocr(_MUTE)
+        elif not whole.runs and (contents.cut or contents.rescued):
+            unread[sheet.number] = _LOST
+    return unread
 
 
-def _outline(document: Any) -> Headings:
-    """Page → heading's key → its level, as far as the outline can be read."""
-    import pypdfium2 as pdfium
-
-    headings: Headings = defaultdict(dict)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # circular outlines and the like: what can be read is used
-        try:
-            for bookmark in document.get_toc():
-                target = bookmark.get_dest()
-                page = target.get_index() if target else None
-                key = heading_key(bookmark.get_title())
-                if page is not None and key:
-                    headings[page + 1].setdefault(key, bookmark.level + 1)
-        except (pdfium.PdfiumError, UnicodeDecodeError):
-            pass  # headings are a help, not the text
-    return headings
+def _needing_ocr(reason: Reason) -> Reason:
+    return f"{reason[0]}; {ocr.MISSING}", f"{reason[1]}; {ocr.MISSING}"
 
 
-def _has_image(page: Any) -> bool:
-    import pypdfium2.raw as raw
+def _recognised(contents: _Contents, unread: dict[int, Reason], reader: str) -> tuple[list[Sheet], list[int]]:
+    """The pages with what OCR reads on those that are unread, and the numbers of these.
 
-    return next(iter(page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=3)), None) is not None
+    Takes these out of `unread`, and says there why others could not be read.
+    """
+    places = {sheet.number: at for at, sheet in enumerate(contents.sheets)}
+    whole = list(contents.sheets)
+    read: list[int] = []
+    with Pdf(contents.data, _passwords()) as pdf:
+        pictures = (pdf.picture(number) for number in sorted(unread) if number in places)
+        for page in ocr.read_pages(reader, filter(None, pictures)):
+            if page.runs:
+                at = places[page.number]
+                whole[at] = whole[at]._replace(runs=page.runs)
+                read.append(page.number)
+                del unread[page.number]
+            else:
+                why = page.failure or "OCR finds no text there either"
+                unread[page.number] = f"{_PICTURE[0]}, and {why}", f"{_PICTURE[1]}, and {why}"
+    return whole, read
 
 
-def _date(text: str) -> str | None:
-    """A PDF date as ISO 8601; None if it is none."""
-    found = _DATE.match(text.strip())
-    if not found:
-        return None
-    year, month, day, hour, minute, second, utc, hours, minutes = found.groups()
-    zone = "+00:00" if utc else f"{hours}:{minutes or '00'}" if hours else ""
-    date = f"{year}-{month or '01'}-{day or '01'}T{hour or '00'}:{minute or '00'}:{second or '00'}{zone}"
-    try:
-        return datetime.fromisoformat(date).isoformat()
-    except ValueError:
-        return None
+def _body_size(sheets: Sequence[Sheet]) -> float:
+    """The size that most of the text has, in points."""
+    exact: Counter[float] = Counter()
+    for sheet in sheets:
+        for run in sheet.runs:
+            exact[run.size] += len(run.text)
+    letters: Counter[float] = Counter()
+    for size, count in exact.items():
+        letters[round(2 * size) / 2] += count
+    return max(letters, key=lambda size: letters[size], default=10.0) or 1.0
+
+
+def _without(sheet: Sheet, places: set[int]) -> Sheet:
+    return sheet._replace(runs=[run for run in sheet.runs if run.order not in places]) if places else sheet
+
+
+def _is_mute(runs: Sequence[Run]) -> bool:
+    if all(run.text.isascii() for run in runs):
+        return False
+    text = "".join(run.text for run in runs)
+    return bool(_NO_LETTER.search(text)) and len(_NO_LETTER.findall(text)) > _MEANINGLESS * len(text)
+
+
+def _said(unread: Mapping[int, Reason]) -> list[str]:
+    """A sentence for each reason, with the numbers of its pages."""
+    by_reason: dict[Reason, list[int]] = defaultdict(list)
+    for number, reason in sorted(unread.items()):
+        by_reason[reason].append(number)
+    return [
+        f"page {numbers[0]} {one}" if len(numbers) == 1 else f"pages {_ranges(numbers)} {many}"
+        for (one, many), numbers in by_reason.items()
+    ]
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers in few words: 1-3, 7."""
+    groups = [[at for _, at in group] for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
+    return ", ".join(f"{group[0]}-{group[-1]}" if len(group) > 1 else f"{group[0]}" for group in groups)
+
+
+def _no_text(pages: int, unread: Mapping[int, Reason]) -> str:
+    where = f"on any of its {pages} pages" if pages > 1 else "on its only page" if pages else "since it has no pages"
+    return ": ".join([f"no text {where}", *filter(None, [". ".join(_said(unread))])])

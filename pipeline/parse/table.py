@@ -6,14 +6,15 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from pipeline.parse.builder import CELL, Builder, row_text
 from pipeline.types import Parsed
 
 _DELIMITERS = ",;\t|"
 _NUMBER = re.compile(r"[\s\d.,:/%€$£+-]*\d[\s\d.,:/%€$£+-]*")
-_HEADER_WITHIN = 5
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_HEADER_WITHIN = 8
 
 # A cell may hold a whole document; the default of 128 KiB would refuse it.
 csv.field_size_limit(2**31 - 1)
@@ -37,20 +38,67 @@ def _parse(data: bytes, delimiter: str | None, media_type: str) -> Parsed:
     builder = Builder()
     text = builder.decode(data)
     delimiter = delimiter or _delimiter(text)
-    columns: list[str] = []
-    count = 0
-    header = _header(text, delimiter)
-    for number, row in enumerate(_rows(text, delimiter)):
-        if number == header:
-            columns = [" ".join(name.split()) for name in row]
-        count += header is None or number > header
-        builder.add("table", _named(columns, row) if header is not None and number > header else row_text(row))
+    first = [row for row, _ in zip(_rows(text, delimiter), range(_HEADER_WITHIN + 1), strict=False)]
+    columns, count = add_rows(builder, _rows(text, delimiter), header_of(first))
     return builder.build(media_type, metadata={"rows": count, "columns": columns})
 
 
-def _named(columns: list[str], row: list[str]) -> str:
+def add_rows(
+    builder: Builder,
+    rows: Iterable[Sequence[str]],
+    header: int | None,
+    columns: Sequence[str] = (),
+    page: int | None = None,
+) -> tuple[list[str], int]:
+    """Append a block for each row, its cells as "Name: value" once the row numbered `header` has named the columns.
+
+    Where there is none, the names may be given as `columns`. Returns the names and how many rows of data there are.
+    """
+    names = [" ".join(name.split()) for name in columns]
+    count = 0
+    for number, row in enumerate(rows):
+        if number == header:
+            names = [" ".join(name.split()) for name in row]
+        data = header is None or number > header
+        count += data
+        again = [cell.strip() for cell in row] == names
+        builder.add("table", _named(names, row) if data and names and not again else row_text(row), page=page)
+    return names, count
+
+
+def header_of(rows: Sequence[Sequence[str]]) -> int | None:
+    """The number of the row that names the columns: one of the first, as wide as any, and with rows below it."""
+    rows = rows[: _HEADER_WITHIN + 1]
+    widest = max(map(len, rows), default=0)
+    for number, row in enumerate(rows[:-1]):
+        if len(row) == widest and is_full(row):
+            return number if are_names(row) else None
+    return None
+
+
+def is_full(row: Sequence[str]) -> bool:
+    """Whether a row has several cells, no two alike and none blank but the first."""
+    cells = [cell.strip() for cell in row]
+    return len(cells) > 1 and all(cells[1:]) and len(set(cells)) == len(cells)
+
+
+def are_names(row: Sequence[str]) -> bool:
+    """Whether the cells of a full row may name columns: they are no numbers, but for years that count up or down."""
+    numbers = [cell for cell in row if is_number(cell)]
+    if not numbers:
+        return True
+    years = all(map(_YEAR.fullmatch, numbers)) and sorted(numbers) in (numbers, [*reversed(numbers)])
+    return years and len(numbers) > 1 and not is_number(row[0])
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell holds a number, an amount or a date."""
+    return bool(_NUMBER.fullmatch(cell.strip()))
+
+
+def _named(columns: Sequence[str], row: Sequence[str]) -> str:
     cells = [" ".join(cell.split()) for cell in row]
-    names = columns + [""] * (len(cells) - len(columns))
+    names = [*columns, *[""] * (len(cells) - len(columns))]
     return CELL.join(f"{name}: {cell}" if name else cell for name, cell in zip(names, cells, strict=False) if cell)
 
 
@@ -71,14 +119,3 @@ def _delimiter(text: str) -> str:
         return rows / all_rows, length
 
     return max(_DELIMITERS, key=agreement)
-
-
-def _header(text: str, delimiter: str) -> int | None:
-    """The number of the row that names the columns: full, without numbers or repetitions, and with rows below it."""
-    first = [row for _, row in zip(range(_HEADER_WITHIN + 1), _rows(text, delimiter), strict=False)]
-    widest = max(map(len, first), default=0)
-    for number, row in enumerate(first[:-1]):
-        names = [cell.strip() for cell in row]
-        if len(row) == widest > 1 and all(names) and len(set(names)) == len(names):
-            return None if any(_NUMBER.fullmatch(name) for name in names) else number
-    return None

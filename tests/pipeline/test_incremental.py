@@ -131,7 +131,7 @@ class TestEdits:
         """New access rights for a folder reach its payloads without reading, parsing or embedding anything."""
         opened().ingest(str(folder))
         rules = [{"match": "hr/*", "set": {"groups": ["hr"], "level": 3}}]
-        monkeypatch.setattr("pipeline.prepare.parse", lambda *_: pytest.fail("parsed again"))
+        monkeypatch.setattr("pipeline.documents.parse", lambda *_: pytest.fail("parsed again"))
         corpus = opened(metadata=rules, embedder=NoEngine())
         report = corpus.ingest(str(folder))
         assert documents(report) == {"seen": 5, "changed": 1, "unchanged": 4}
@@ -154,7 +154,7 @@ class TestEdits:
         opened().ingest(f"jsonl:{path}")
         rows[1]["owner"] = "bob"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        monkeypatch.setattr("pipeline.prepare.parse", lambda *_: pytest.fail("parsed again"))
+        monkeypatch.setattr("pipeline.documents.parse", lambda *_: pytest.fail("parsed again"))
         corpus = opened(embedder=NoEngine())
         report = corpus.ingest(f"jsonl:{path}")
         assert (documents(report), report.patched) == ({"seen": 3, "changed": 1, "unchanged": 2}, 1)

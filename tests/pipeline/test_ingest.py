@@ -161,7 +161,7 @@ def test_a_new_chunk_size_parses_nothing_again(
     """Another chunking starts from Parquet: sources are not read, the old points are replaced."""
     (folder / "pump.md").write_text(PUMP + "\n\n".join(f"Step {n}: check the seal of pump {n}." for n in range(12)))
     opened().ingest(str(folder))
-    monkeypatch.setattr("pipeline.prepare.parse", lambda *_: pytest.fail("parsed again"))
+    monkeypatch.setattr("pipeline.documents.parse", lambda *_: pytest.fail("parsed again"))
     report = opened(recipe={"chunk_tokens": 32}).ingest(str(folder))
     assert counts(report) == {"seen": 3, "changed": 3}
     assert "read" not in report.as_dict()["seconds"]

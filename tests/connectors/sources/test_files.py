@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -291,7 +291,7 @@ def test_what_may_pass_is_told_from_what_stays(
     def fail(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(files.Path, "open", fail)
+    monkeypatch.setattr(files.os, "open", fail)
     with pytest.raises(expected, match=os.strerror(number)):
         source.read(item)
 
@@ -320,3 +320,96 @@ def test_a_wrong_path_is_a_sentence(folder: Path, spec: str, sentence: str) -> N
     with pytest.raises(UsageError, match=sentence) as caught:
         open_source(spec.format(folder))
     assert str(caught.value).encode("utf-8")
+
+
+class TestChanges:
+    """What happens to a file between its listing and the end of its reading."""
+
+    @pytest.fixture
+    def item(self, tmp_path: Path) -> Item:
+        (tmp_path / "a.log").write_bytes(b"first\nsecond\n")
+        return next(iter(open_source(str(tmp_path)).list()))
+
+    def during(self, monkeypatch: pytest.MonkeyPatch, *changes: Callable[[Path], object]) -> None:
+        """Make a change each time that a file has been opened."""
+        waiting = list(changes)
+        real = files.os.fdopen
+
+        def fdopen(descriptor: int, mode: str) -> Any:
+            stream = real(descriptor, mode)
+            if waiting:
+                path = Path(f"/proc/self/fd/{descriptor}").readlink()
+                status = os.fstat(descriptor)
+                original = stream.read
+
+                def read(size: int) -> bytes:
+                    data = original(size)
+                    waiting.pop(0)(path)
+                    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
+                    return bytes(data)
+
+                return _Stream(stream, read)
+            return stream
+
+        monkeypatch.setattr(files.os, "fdopen", fdopen)
+
+    def test_a_file_that_grows_is_what_it_was(self, item: Item, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a log that is being written, the bytes that were there when it was opened."""
+        self.during(monkeypatch, lambda path: path.write_bytes(path.read_bytes() + b"third, not yet wh"))
+        assert open_source(item.uri).read(item) == b"first\nsecond\n"
+
+    def test_a_file_that_is_written_anew_is_read_again(self, item: Item, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What comes out is one version of the file, not the halves of two."""
+        self.during(monkeypatch, lambda path: path.write_bytes(b"FIRST\nSECOND\n"))
+        assert open_source(item.uri).read(item) == b"FIRST\nSECOND\n"
+
+    def test_a_file_that_never_rests_is_rejected(self, item: Item, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is told as such, and that the next run will look again."""
+        self.during(monkeypatch, *[lambda path, n=n: path.write_bytes(b"%d" % n * 13) for n in range(9)])
+        with pytest.raises(Rejected, match="kept changing while it was read"):
+            open_source(item.uri).read(item)
+
+    def test_a_file_that_has_become_too_large(self, item: Item) -> None:
+        """What has grown beyond the limit since it was listed is rejected unread."""
+        with Path(path_of(item.uri)).open("r+b") as file:
+            file.truncate(4 << 30)
+        with pytest.raises(Rejected, match="more than the 1,000,000 bytes"):
+            open_source(item.uri).read(item, 10**6)
+
+    def test_a_file_that_goes(self, item: Item) -> None:
+        """A file that is gone between listing and reading is rejected as gone."""
+        source = open_source(item.uri)
+        Path(path_of(item.uri)).unlink()
+        with pytest.raises(Rejected, match="gone"):
+            source.read(item)
+
+    def test_a_file_that_becomes_a_pipe_at_the_last_moment(self, item: Item, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody waits for a writer, even if the pipe is there only after it was looked for."""
+        path = Path(path_of(item.uri))
+        source = open_source(item.uri)
+        looked = path.stat()
+        path.unlink()
+        os.mkfifo(path)
+        monkeypatch.setattr(files.Path, "stat", lambda self: looked)
+        with pytest.raises(Rejected, match="a named pipe"):
+            source.read(item)
+
+    def test_a_file_that_hides_its_size(self) -> None:
+        """What the kernel makes up as it is read has no size, and is read all the same."""
+        (item,) = open_source("/proc/self/status").list()
+        assert item.size == 0
+        assert b"VmPeak" in open_source("/proc/self/status").read(item)
+
+
+class _Stream:
+    """A file whose `read` is another."""
+
+    def __init__(self, stream: Any, read: Callable[[int], bytes]) -> None:
+        self._stream, self.read = stream, read
+        self.fileno = stream.fileno
+
+    def __enter__(self) -> _Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()

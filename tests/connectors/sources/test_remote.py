@@ -271,3 +271,13 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fsspec.core.url_to_fs", url_to_fs)
     with pytest.raises(UsageError, match=r"Install s3fs to access S3 \(with pip install\)"):
         open_source("s3://bucket/docs")
+
+
+def test_more_than_the_limit_is_rejected(bucket: str) -> None:
+    """Whether the server said how much there is or not: no more than the limit comes through."""
+    source = open_source(f"{bucket}/docs/b/c.md")
+    (listed,) = source.list()
+    for item in (listed, Item(listed.uri)):
+        assert source.read(item, 3) == b"CCC"
+        with pytest.raises(Rejected, match="more than the 2 bytes"):
+            source.read(item, 2)

@@ -6,7 +6,7 @@ from encodings.aliases import aliases
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.parse import parse
@@ -15,6 +15,7 @@ from pipeline.parse.decode import decode
 ENGLISH = "The ferry leaves at seven; the last one comes back at ten."
 
 
+@settings(deadline=None)
 @given(
     st.binary() | st.text().map(lambda text: text.encode("utf-16")),
     st.none() | st.text(max_size=12) | st.sampled_from(sorted({*aliases.values(), "idna", "punycode", "undefined"})),

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import Rejected
+from pipeline.members import DEEPEST
 from pipeline.parse import detect_media_type, parse
 from tests.pipeline.parse.law import blocks, obeys_the_law
 
@@ -53,28 +54,75 @@ def test_headers_come_before_the_body() -> None:
 
 
 def test_of_alternatives_one_is_read() -> None:
-    """Text is preferred to HTML where both say the same; HTML alone is read as a page; attachments are named."""
+    """Text is preferred to HTML where both say the same; HTML alone is read as a page."""
     both = message()
     both.add_alternative("<h1>Rich</h1>", subtype="html")
     both.add_attachment(b"\0\1", maintype="image", subtype="png", filename="map.png")
     parsed = parse(bytes(both), "a.eml")
     assert "plain body" in parsed.text and "Rich" not in parsed.text
-    assert parsed.metadata["attachments"] == ["map.png"] and "map.png" in parsed.warnings[0]
+    assert parsed.metadata["attachments"] == ["map.png"]
     rich = message()
     rich.set_content("<h2>Rich</h2><p>text</p>", subtype="html")
     assert blocks(parse(bytes(rich), "a.eml"))[2:] == [("heading", "Rich"), ("paragraph", "text")]
 
 
-def test_a_message_inside_a_message_is_read() -> None:
-    """Forwarded messages keep their own subject and text."""
-    outer = message()
-    inner = message()
-    inner.replace_header("Subject", "Inner")
+def test_what_is_attached_is_a_member() -> None:
+    """Files and messages that are attached become documents of their own, with name, bytes and kind."""
+    outer, inner = message(), message()
+    inner.replace_header("Subject", "Inner: tides?")
+    outer.add_attachment(b"a,b\n1,2\n", maintype="text", subtype="csv", filename="../größe.csv")
+    outer.add_attachment(b"\0\1", maintype="image", subtype="png", filename="map.png")
+    outer.add_attachment(b"\0\2", maintype="image", subtype="png", filename="map.png")
     outer.add_attachment(inner)
-    assert [text for kind, text in blocks(parse(bytes(outer), "a.eml")) if kind == "heading"] == [
-        "Tides of Märch",
-        "Inner",
-    ]
+    parsed = parse(bytes(outer), "a.eml")
+    assert [text for kind, text in blocks(parsed) if kind == "heading"] == ["Tides of Märch"]
+    names = [member.name for member in parsed.members]
+    assert names == ["größe.csv", "map.png", "map (2).png", "Inner tides.eml"] == parsed.metadata["attachments"]
+    assert [member.data for member in parsed.members][:3] == [b"a,b\n1,2\n", b"\0\1", b"\0\2"]
+    forwarded = parse(parsed.members[3].data, "a.eml!/Inner tides.eml", parsed.members[3].media_type)
+    assert (forwarded.title, blocks(forwarded)[-1]) == ("Inner: tides?", ("paragraph", "Second paragraph."))
+
+
+def test_signatures_and_the_pictures_of_a_page_are_no_members() -> None:
+    """A logo that a page shows, and a signature, are named in the metadata and are no documents."""
+    page = message()
+    page.set_content("<p>Rich <img src='cid:logo'></p>", subtype="html")
+    page.add_related(b"\x89PNG", maintype="image", subtype="png", cid="<logo>", filename="logo.png")
+    page.add_attachment(b"x", maintype="application", subtype="pkcs7-signature", filename="smime.p7s")
+    parsed = parse(bytes(page), "a.eml")
+    assert (list(parsed.members), parsed.metadata["left_out"]) == ([], ["logo.png", "smime.p7s"])
+
+
+def test_a_message_without_words_has_its_members() -> None:
+    """A message that is nothing but a file is no failure."""
+    bare = EmailMessage()
+    bare.add_attachment(b"words", maintype="application", subtype="octet-stream", filename="a.txt")
+    parsed = parse(b"Message-ID: <1>\nDate: x\n" + bytes(bare), "noname")
+    assert [member.name for member in parsed.members] == ["a.txt"]
+
+
+def test_messages_too_deep_inside_each_other_are_refused() -> None:
+    """The deepest message that may be inside others is read, and what it holds is refused with the reason."""
+    nested = message()
+    for _ in range(DEEPEST + 1):
+        around = message()
+        around.add_attachment(nested)
+        nested = around
+    uri, data = "a.eml", bytes(nested)
+    for _ in range(DEEPEST):
+        (member,) = parse(data, uri).members
+        uri, data = f"{uri}!/{member.name}", member.data
+    deepest = parse(data, uri)
+    assert "plain body" in deepest.text
+    assert "deep" in deepest.members[0].refused and deepest.members[0].data == b""
+
+
+def test_a_mailbox_is_its_messages() -> None:
+    """Each message of an mbox file is a member, named by number and subject."""
+    data = b"".join(b"From ada@a.example Tue Jul 29 12:42:06 2025\n" + bytes(message()) + b"\n" for _ in range(2))
+    parsed = parse(data, "archive.mbox")
+    assert [member.name for member in parsed.members] == ["00001 Tides of Märch.eml", "00002 Tides of Märch.eml"]
+    assert parse(parsed.members[1].data, "x", parsed.members[1].media_type).title == "Tides of Märch"
 
 
 def test_mail_is_known_by_its_headers() -> None:

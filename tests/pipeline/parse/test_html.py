@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.errors import Rejected
 from pipeline.parse.html import parse
 from tests.pipeline.parse.law import blocks, levels, obeys_the_law
 
@@ -65,6 +67,56 @@ def test_the_declared_encoding_is_used() -> None:
 
 
 def test_a_very_deep_page_is_read() -> None:
-    """Nesting of a thousand elements is no obstacle."""
+    """Nesting of a thousand elements is no obstacle; of a hundred thousand it is told as a trap, at once."""
     parsed = parse(b"<div>" * 1000 + b"deep" + b"</div>" * 1000, "a.html")
     assert parsed.text == "deep"
+    for element in (b"<div>", b"<b>", b"<ul><li>", b"<table><tr><td>"):
+        with pytest.raises(Rejected, match="nested too deeply"):
+            parse(element * 100_000 + b"deep", "a.html")
+
+
+WORDS = "The keeper lights the lamp at dusk and puts it out again when the sun has risen over the bay. "
+
+
+def page(content: str) -> str:
+    return f"""<body><header><a href=/>Home</a> Harbour board</header>
+    <div class="cookie-consent">We use cookies.</div>
+    <ul id=top><li><a>Tides</a><li><a>Ships</a><li><a>Tolls</a><li><a>Contact</a></ul>
+    {content}<aside><p>Also read this.</aside><div aria-hidden=true>x</div>
+    <footer>All rights reserved.</footer></body>"""
+
+
+@pytest.mark.parametrize(
+    "around", ["<main>{}</main>", "<div role=main>{}</div>", "<article>{}</article>", "<div>{}</div>"]
+)
+def test_what_stands_around_the_content_is_left_out(around: str) -> None:
+    """Menus, banners, side columns, footers and notices about cookies are not what a page is about."""
+    text = "<h1>The light</h1><p>" + WORDS * 3 + "<ul><li><a href=1>One</a> is <a href=2>lit</a> first</ul>"
+    parsed = parse(page(around.format(text)).encode(), "a.html")
+    assert blocks(parsed) == [
+        ("heading", "The light"),
+        ("paragraph", (WORDS * 3).strip()),
+        ("list_item", "One is lit first"),
+    ]
+
+
+def test_a_page_that_is_nothing_else_is_read_whole() -> None:
+    """A page of links is about its links, and a short one about all it says."""
+    links = "".join(f"<li><a href={n}>Port {n}</a>" for n in range(9))
+    assert len(parse(f"<footer>f</footer><ul>{links}</ul>".encode(), "a.html").blocks) == 10
+    assert "All rights reserved." in parse(page("<p>Closed.").encode(), "a.html").text
+
+
+def test_headings_above_the_main_part_stay() -> None:
+    """A page's first heading may stand in its banner."""
+    text = f"<body><header><nav>x</nav><h1>Title</h1></header><main><p>{WORDS * 3}</main>"
+    assert blocks(parse(text.encode(), "a.html"))[0] == ("heading", "Title")
+
+
+def test_merged_cells_keep_their_columns() -> None:
+    """A cell that spans rows is repeated in each; one that spans columns leaves the others empty."""
+    text = """<table><tr><th rowspan=2>Watch<th colspan=2>Hours<tr><th>from<th>to
+    <tr><td>first<td>8<td rowspan=2>12<tr><td>last<td>9</table>"""
+    assert blocks(parse(text.encode(), "a.html")) == [
+        ("table", "Watch | Hours\nWatch | from | to\nfirst | 8 | 12\nlast | 9 | 12")
+    ]

@@ -34,6 +34,38 @@ def test_a_list_is_a_block_an_element() -> None:
     assert blocks(parsed) == [("code", '{\n  "a": "café"\n}'), ("code", "plain")]
 
 
+def test_long_objects_have_headings() -> None:
+    """What is long in an object comes under its key, element by element; what is short stays together."""
+    value = {"title": "Tides", "unit": "m", "ports": [{"name": f"port {n}", "note": "x" * 300} for n in range(9)]}
+    parsed = parse(json.dumps(value).encode(), "a.json")
+    assert parsed.title == "Tides"
+    assert blocks(parsed)[:2] == [("code", '{\n  "title": "Tides",\n  "unit": "m"\n}'), ("heading", "ports")]
+    assert len(parsed.blocks) == 2 + 9
+
+
+def test_a_notebook_is_its_cells() -> None:
+    """Markdown keeps its structure, code and its output are code, pictures and counters are not text."""
+    cells = [
+        {"cell_type": "markdown", "source": ["# Tides\n", "- high\n"]},
+        {"cell_type": "code", "source": "print(1)", "outputs": [
+            {"output_type": "stream", "text": ["1\n"]},
+            {"output_type": "display_data", "data": {"image/png": "aGk=", "text/plain": "<Figure>"}}]},
+    ]  # fmt: skip
+    kernel = {"kernelspec": {"language": "python"}}
+    parsed = parse(json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4}).encode(), "a.ipynb")
+    expected = [("heading", "Tides"), ("list_item", "high"), ("code", "print(1)"), ("code", "1"), ("code", "<Figure>")]
+    assert blocks(parsed) == expected
+    assert (parsed.title, parsed.metadata) == ("Tides", {"programming_language": "python"})
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_json_that_is_nested_without_end_is_text(name: str) -> None:
+    """A hundred thousand brackets cost a warning; the lines around them are read."""
+    deep = b'{"a":' * 100_000 + b'"words"' + b"}" * 100_000 + b'\n{"b": "more"}\n'
+    parsed = parse(deep, name)
+    assert "words" in parsed.text and "more" in parsed.text and parsed.warnings
+
+
 def test_broken_json_is_kept_as_text() -> None:
     """A file that is not valid JSON, or a line of one, is not lost: it is text, with a warning."""
     parsed = parse(b'{"a": "words",', "a.json")

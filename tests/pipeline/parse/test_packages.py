@@ -1,36 +1,54 @@
-"""OpenDocument, EPUB, RTF and XML: read without another program."""
+"""OpenDocument, EPUB and RTF; and what every format that is a package of parts does with traps and damage."""
 
 from __future__ import annotations
 
 import io
 import re
-import zipfile
+import socket
+from functools import cache
 from pathlib import Path
+from random import Random
+from zipfile import ZipFile
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import Rejected
-from pipeline.parse import detect_media_type, parse
+from pipeline.parse import docx, epub, odf, opc, parse, pptx, rtf, xlsx
+from tests.pipeline.parse import office, word
+from tests.pipeline.parse.golden import SAMPLES
 from tests.pipeline.parse.law import blocks, levels, obeys_the_law
+from tests.pipeline.parse.office import archive, edited, opendocument
 
 WORDS = re.compile(r"\w+")
+READERS = {"docx": docx.parse, "pptx": pptx.parse, "xlsx": xlsx.parse, "odt": odf.text, "ods": odf.spreadsheet,
+           "odp": odf.presentation, "epub": epub.parse, "rtf": rtf.parse}  # fmt: skip
+#: A small document of each format that is a package, and the part that holds its text.
+PACKAGES = {
+    "a.docx": (word.docx(word.p(word.r("one MARK two"))), "word/document.xml"),
+    "a.pptx": (office.pptx([office.shape(office.line("one MARK two"))]), "ppt/slides/slide1.xml"),
+    "a.xlsx": (
+        office.xlsx(("a", '<sheetData><row><c t="str"><v>one MARK two</v></c></row></sheetData>')),
+        "xl/sheets/sheet1.xml",
+    ),
+    "a.odt": (opendocument("text", "<text:p>one MARK two</text:p>"), "content.xml"),
+}
+each_package = pytest.mark.parametrize("name", PACKAGES)
 RTF = st.lists(
     st.sampled_from(
         ["{", "}", "\\par ", "\\u8364 ?", "\\'e4", "\\cell ", "\\row ", "\\intbl ", "\\pard ", "\\*", "\\bin3 abc",
          "\\", "\\fonttbl", "word ", "\\uc2 ", "\\ansicpg1251 ", "\\ansicpg99999 ", "\\outlinelevel1 ", "\\u-3 ",
-         "\\info", "\\title ", "\\u55357 ?"]
+         "\\info", "\\title ", "\\u55357 ?", "{\\footnote ", "{\\header ", "{\\*\\annotation ", "{\\shptxt ",
+         "\\s1 ", "{\\stylesheet{\\s1 heading 1;}}", "{\\field{\\*\\fldinst PAGE}{\\fldrslt 7}}", "\\ls1\\ilvl1 ",
+         "{\\listtext 1.}", "\\trowd\\clvmrg\\cellx9", "\\nestrow ", "\\deleted ", "\\plain ", "\\bin99999999999 "]
     )
 )  # fmt: skip
 
 
-def archive(**members: str) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as package:
-        for name, text in members.items():
-            package.writestr(name.replace("__", "/").replace("_dot_", "."), text)
-    return stream.getvalue()
+def text_of(text: str) -> list[tuple[str, str]]:
+    """The blocks of an OpenDocument text with this content."""
+    return blocks(parse(opendocument("text", text), "a.odt"))
 
 
 def test_one_text_in_many_formats_says_the_same(corpora: Path) -> None:
@@ -45,6 +63,9 @@ def test_one_text_in_many_formats_says_the_same(corpora: Path) -> None:
     assert [extension for extension, words in texts.items() if words != texts["txt"]] == []
 
 
+# -- OpenDocument ------------------------------------------------------------------------------------------------------
+
+
 def test_opendocument_keeps_structure(corpora: Path) -> None:
     """Headings, list items and tables of ODT files are those of the same document in DOCX."""
     office = corpora / "office"
@@ -53,22 +74,60 @@ def test_opendocument_keeps_structure(corpora: Path) -> None:
     assert [kind for kind, _ in blocks(parse((office / "fake.odt").read_bytes(), "a.odt"))] == ["paragraph", "table"]
 
 
+def test_what_stands_beside_a_text_follows_it() -> None:
+    """Notes, comments, boxes and pictures come after their paragraph, and none of them inside of it."""
+    box = "<draw:frame><draw:text-box><text:p>box</text:p></draw:text-box></draw:frame>"
+    note = "<text:note><text:note-body><text:p>note</text:p></text:note-body></text:note>"
+    assert text_of(f"<text:p>be{note}fore {box}after</text:p><text:p>next</text:p>") == [
+        ("paragraph", "before after"),
+        ("paragraph", "box"),
+        ("footnote", "note"),
+        ("paragraph", "next"),
+    ]
+
+
+def test_repeated_cells_are_bounded() -> None:
+    """Cells repeated to the edge of the sheet are kept a thousand times over, and that is said."""
+    cell = '<table:table-cell table:number-columns-repeated="16384"><text:p>x</text:p></table:table-cell>'
+    row = f'<table:table-row table:number-rows-repeated="3">{cell}</table:table-row>'
+    parsed = parse(opendocument("spreadsheet", f'<table:table table:name="s">{row}</table:table>'), "a.ods")
+    assert parsed.text.count("x") == 3000
+    assert parsed.warnings == ["cells that say the same more than 1,000 times over are kept so often"]
+
+
+def test_encrypted_texts_are_said_to_be() -> None:
+    """An OpenDocument file that needs a password says so."""
+    manifest = "<manifest><encryption-data/></manifest>"
+    with pytest.raises(Rejected, match="encrypted: a password is needed"):
+        parse(
+            archive({"mimetype": "application/vnd.oasis.opendocument.text", "META-INF/manifest.xml": manifest}), "a.odt"
+        )
+
+
+# -- books -------------------------------------------------------------------------------------------------------------
+
+
 def test_a_book_has_its_title_and_chapters(corpora: Path) -> None:
     """An EPUB's chapters come in reading order, with title and author."""
     book = parse((corpora / "office/winter-sports.epub").read_bytes(), "a.epub")
     obeys_the_law(book)
     assert book.title == "Winter Sports in Switzerland"
+    assert book.metadata["author"] == "E. F. Benson"
     assert len(levels(book, "heading")) > 20
 
 
-def test_archives_that_hold_no_document_say_so() -> None:
-    """A broken book or text is damaged; a plain archive is one."""
+def test_broken_books_and_texts_are_damaged() -> None:
+    """A book without its list of chapters and a text without its content are damaged; a locked book is locked."""
     with pytest.raises(Rejected, match="damaged"):
-        parse(archive(mimetype="application/epub+zip", other="x"), "a.epub")
+        parse(archive({"mimetype": "application/epub+zip", "other": "x"}), "a.epub")
     with pytest.raises(Rejected, match="damaged"):
-        parse(archive(mimetype="application/vnd.oasis.opendocument.text"), "a.odt")
-    with pytest.raises(Rejected, match=r"archive .* unpack it"):
-        parse(archive(notes_dot_txt="hello"), "a.zip")
+        parse(archive({"mimetype": "application/vnd.oasis.opendocument.text"}), "a.odt")
+    locked = {"mimetype": "application/epub+zip", "META-INF/encryption.xml": "<a/>", "META-INF/rights.xml": "<a/>"}
+    with pytest.raises(Rejected, match="locked by its publisher"):
+        parse(archive(locked), "a.epub")
+
+
+# -- RTF ---------------------------------------------------------------------------------------------------------------
 
 
 @given(RTF)
@@ -97,17 +156,80 @@ def test_rtf_is_read() -> None:
     assert (parsed.title, parsed.metadata) == ("Tides", {"author": "A. B."})
 
 
-def test_xml_is_its_text_and_fetches_nothing() -> None:
-    """The text of XML elements is read in order; entities stay as written; broken files are read as far as they go."""
-    xml = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/hostname">]><a><b>one</b>&e;<c>two</c></a>'
-    assert detect_media_type(xml, "a") == "application/xml"
-    assert parse(xml, "a").text == "one\n\n&e;\n\ntwo"
-    broken = parse(b"<?xml version='1.0'?><a><b>one</b><c>two", "a.xml")
-    assert broken.text == "one\n\ntwo" and "not well-formed" in broken.warnings[0]
+def test_notes_nested_without_end_do_no_harm() -> None:
+    """Notes in notes, ten thousand deep, are read one after another."""
+    parsed = parse(b"{\\rtf1 a" + b"{\\footnote x" * 10_000, "a.rtf")
+    assert parsed.text.count("x") == 10_000
 
 
-def test_an_archive_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What unpacks to far more than any document is not unpacked."""
-    monkeypatch.setattr("pipeline.parse.media._MOST_UNPACKED", 1000)
-    with pytest.raises(Rejected, match="unpacks to more than"):
-        parse(archive(word__document_dot_xml=" " * 2000), "a.docx")
+# -- traps and damage --------------------------------------------------------------------------------------------------
+
+
+@each_package
+def test_entities_are_not_resolved(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No entity is expanded, read from a file or fetched: the text around it is what is left."""
+    monkeypatch.setattr(socket, "socket", None)
+    data, part = PACKAGES[name]
+    laughs = "".join(f'<!ENTITY l{at} "{f"&l{at - 1};" * 10 if at else "lol"}">' for at in range(10))
+    own = f'<!ENTITY f SYSTEM "file:///etc/hostname"><!ENTITY n SYSTEM "http://example.org/x">{laughs}'
+
+    def trap(inside: bytes) -> bytes:
+        return inside.replace(b"?>", f"?><!DOCTYPE a [{own}]>".encode(), 1).replace(b"MARK", b"&f;&n;&l9;")
+
+    try:
+        text = parse(edited(data, part, trap), name).text
+    except Rejected as rejected:
+        assert "damaged" in str(rejected) or "no text" in str(rejected)
+    else:
+        assert set(WORDS.findall(text)) <= {"a", "one", "two"}
+
+
+@each_package
+def test_a_part_that_would_fill_the_memory_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that unpacks to more than any document needs is not unpacked; what is nested too deep is damaged."""
+    data, part = PACKAGES[name]
+    deep = edited(data, part, lambda inside: inside.replace(b"MARK", b"<x>" * 100_000))
+    try:
+        assert any("damaged" in warning for warning in parse(deep, name).warnings)
+    except Rejected as rejected:
+        assert "no text" in str(rejected) or "damaged" in str(rejected)
+    monkeypatch.setattr(opc, "_LARGEST_PART", 10_000_000)
+    with pytest.raises(Rejected, match=f"its part {part} unpacks to 19 MiB, more than the 9 MiB"):
+        parse(edited(data, part, lambda inside: inside.replace(b"MARK", b" " * 20_000_000)), name)
+
+
+@cache
+def whole(name: str) -> bytes:
+    """The sample `name`."""
+    return SAMPLES[name]()
+
+
+def mutated(data: bytes, random: Random) -> bytes:
+    """`data` with a few bytes lost, doubled, or changed to what tends to be taken badly."""
+    for _ in range(random.choice((1, 2, 8))):
+        at = random.randrange(len(data) + 1)
+        there = random.randrange(len(data) + 1)
+        bad = [b"", b"-1", b"99999999999", b"\xff", b"\0", b"<", b"&x;", b"1e999", data[there : there + 90]]
+        new = random.choice(bad)
+        data = data[:at] + new + data[at + random.choice((0, 1, 9, 200)) :]
+    return data
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([name for name in SAMPLES if name.rpartition(".")[2] in READERS]),
+    st.randoms(use_true_random=False),
+)
+def test_damage_is_a_reason_or_a_warning(name: str, random: Random) -> None:
+    """Whatever is damaged in a file, it is read as far as it goes or rejected; the readers raise nothing else."""
+    data = whole(name)
+    if data.startswith(b"PK") and random.random() < 0.8:
+        with ZipFile(io.BytesIO(data)) as package:
+            member = random.choice(package.namelist())
+        data = edited(data, member, lambda inside: mutated(inside, random))
+    else:
+        data = mutated(data, random)
+    try:
+        obeys_the_law(READERS[name.rpartition(".")[2]](data, name))
+    except Rejected as rejected:
+        assert len(str(rejected).split()) > 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +79,50 @@ def test_tables_become_rows() -> None:
     """A pipe table is one block, a line a row, without its ruler."""
     parsed = markdown(b"| a | b |\n| :-- | --: |\n| 1 | 2 \\| 3 |\n\nafter", "a.md")
     assert blocks(parsed) == [("table", "a | b\n1 | 2 | 3"), ("paragraph", "after")]
+
+
+def test_comments_in_markdown_are_not_read() -> None:
+    """What a reader of the page would not see is no text."""
+    assert blocks(markdown(b"a\n\n<!-- note\nto self -->\n\nb", "a.md")) == [("paragraph", "a"), ("paragraph", "b")]
+    kept = b"```\n<!-- code -->\n```\n\n<!-- c --> words\n\n<!-- open"
+    assert [text for _, text in blocks(markdown(kept, "a.md"))] == ["<!-- code -->", "<!-- c --> words", "<!-- open"]
+
+
+def test_underlined_lines_are_headings() -> None:
+    """As in reStructuredText: levels in the order in which rules come up; a rule shorter than its line is none."""
+    text = (
+        b"=====\nTides\n=====\n\nintro\n\nSpring\n------\nHigh water.\n\nAt noon\n~~~~~~~\n\n"
+        b"Neap\n------\n\nDear all,\n---\n\nend\n"
+    )
+    parsed = plain(text, "a.txt")
+    assert levels(parsed, "heading") == [(1, "Tides"), (2, "Spring"), (3, "At noon"), (2, "Neap")]
+    assert ("paragraph", "Dear all,\n---") in blocks(parsed)
+
+
+def test_lines_that_nobody_broke_are_paragraphs() -> None:
+    """Where a line is a whole paragraph, blank lines are not needed to part them."""
+    line = b"The keeper lights the lamp at dusk. " * 20
+    assert len(plain(line + b"\n" + line + b"\n" + line, "a.txt").blocks) == 3
+
+
+def test_chapters_are_headings() -> None:
+    """A line of its own that numbers a book, part or chapter is a heading; a sentence that begins like one is not."""
+    text = "BOOK ONE\n\nChapter I\n\nwords\n\nKapitel 2: Die See\n\nPart 2 is missing.\n\nChapter two ends here\n"
+    parsed = plain(text.encode(), "a.txt")
+    assert levels(parsed, "heading") == [(1, "BOOK ONE"), (3, "Chapter I"), (3, "Kapitel 2: Die See")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.adoc", "= Top\nwords\n== Low\nmore"), ("a.org", "* Top\nwords\n** Low\nmore"),
+     ("a.tex", "\\section{Top}\nwords\n\\subsection*{Low}\nmore")],
+)  # fmt: skip
+def test_other_markup_has_its_headings(name: str, text: str) -> None:
+    """AsciiDoc, Org and LaTeX are text with headings of their own."""
+    parsed = plain(text.encode(), name)
+    assert [kind for kind, _ in blocks(parsed)] == ["heading", "paragraph", "heading", "paragraph"]
+    assert [title for _, title in levels(parsed, "heading")] == ["Top", "Low"]
+    assert parsed.blocks[0].level == parsed.blocks[2].level - 1
 
 
 def test_front_matter_is_metadata() -> None:

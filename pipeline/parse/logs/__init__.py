@@ -1,0 +1,44 @@
+"""Logs: lines in, events out, with the templates of their messages; and the passages that are searched.
+
+cleaning    bytes' text → text without what was meant for terminals
+times       what a time means; what is assumed where it is not complete
+levels      names, letters and numbers → seven levels
+words       what heads of lines are made of
+heads       the head of a line: time, level, component, process, host
+records     JSON and logfmt
+wrappers    what container tools put around lines
+stanzas     events of several lines of keys and values
+traces      stack traces
+events      all of these: text → events
+templates   Drain: messages → templates
+passages    events → text to be searched, floods told in a few lines
+"""
+
+from pipeline.parse.logs.cleaning import clean
+from pipeline.parse.logs.events import Event, begins_event, read_events
+from pipeline.parse.logs.passages import Passage, read_passages
+from pipeline.parse.logs.stanzas import is_telling
+from pipeline.parse.logs.templates import Miner
+from pipeline.parse.logs.times import date_in_name, is_dated
+from pipeline.parse.logs.traces import is_frame
+
+__all__ = [
+    "Event",
+    "Miner",
+    "Passage",
+    "clean",
+    "date_in_name",
+    "is_dated",
+    "looks_like_log",
+    "read_events",
+    "read_passages",
+]
+
+
+def looks_like_log(sample: str) -> bool:
+    """Whether of the first hundred lines half (and at least two) begin events; those that go on with one aside."""
+    lines = [line for line in clean(sample).split("\n", 201)[:200] if line.strip()][:100]
+    if sum(map(is_telling, lines)) >= 2:
+        return True
+    begin = sum(map(begins_event, lines))
+    return begin >= 2 and begin >= 0.5 * sum(not (line[0].isspace() or is_frame(line)) for line in lines)

@@ -1,0 +1,185 @@
+"""A log's events as text to be searched: each as it was written, but floods in a few lines.
+
+Events are gathered in runs. A run ends at a pause, or when it has shown enough. Of each template a run shows three
+events at most, and only what more than numbers, paths and the like set apart from those it has shown; of a template
+that is new to the log the first three in any case. The others are counted. What was counted is told where the run ends:
+how many events, like what, from when to when, and the words that set them apart. So a million equal lines become one
+text, and yet what an ordinary log names (hosts, users) is there.
+
+A run that has ended depends on nothing that comes later: a log that grows keeps the passages of all runs but the last.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from pipeline.parse.logs.events import Event
+from pipeline.parse.logs.templates import VARIABLE, Miner
+
+_EXAMPLES = 3
+# Messages of a template that are kept to tell apart, and words that are told of them.
+_MOST_KEPT = 32
+_MOST_WORDS = 16
+# Characters that a run shows.
+_ENOUGH = 32_768
+# A pause is over so many seconds long, and so many times the mean gap between events of late.
+_PAUSE = 1800.0
+_MEAN_GAPS = 20
+_LATELY = 256
+_LONGEST_TEMPLATE = 300
+# How a time is told whose day, or year, the log does not know.
+_FORMATS = {"date": "%H:%M:%S", "year": "%m-%d %H:%M:%S", "zone": "%Y-%m-%d %H:%M:%S", "": "%Y-%m-%d %H:%M:%S%z"}
+
+
+class Passage(NamedTuple):
+    """One event as it was written; or, where `events` of one template were only counted, what is told of them.
+
+    `first` and `last` are the first and the last of them, `levels` how many had each. `times` are the earliest and the
+    latest of all events of this template in this run, None if unknown. A passage that `begins` starts a run.
+    """
+
+    text: str
+    template: str
+    first: Event
+    last: Event
+    events: int
+    times: tuple[datetime, datetime] | None
+    levels: Mapping[str, int]
+    shown: bool
+    begins: bool
+
+
+def read_passages(text: str, events: Iterable[Event], miner: Miner) -> Iterator[Passage]:
+    """The passages of a log's `text`, in order. `miner` finds the templates of its events."""
+    pace = _Pace()
+    ever = Counter[int]()
+    run = _Run(text, miner, ever)
+    for event in events:
+        pause = pace.pauses_before(event)
+        if pause or run.size >= _ENOUGH:
+            yield from run.close()
+            run = _Run(text, miner, ever)
+        run.add(event)
+    yield from run.close()
+
+
+class _Pace:
+    """How fast events follow each other."""
+
+    def __init__(self) -> None:
+        self._last: datetime | None = None
+        self._gap = 0.0
+        self._gaps = 0
+
+    def pauses_before(self, event: Event) -> bool:
+        """Whether there is a pause between `event` and the one before."""
+        at, last = event.timestamp, self._last
+        if at is None or at is last:
+            return False
+        self._last = at
+        if last is None:
+            return False
+        gap = abs((at - last).total_seconds())
+        longest = max(_PAUSE, _MEAN_GAPS * self._gap)
+        self._gaps += self._gaps < _LATELY
+        # One weekend is not to make nights look short.
+        self._gap += (min(gap, 10 * longest) - self._gap) / self._gaps
+        return gap > longest
+
+
+class _Like:
+    """The events of one template in a run. `first`, `last` and `levels` are those of the events that are counted."""
+
+    __slots__ = ("counted", "earliest", "first", "last", "latest", "levels", "said", "shown")
+
+    def __init__(self, first: Event) -> None:
+        self.shown = self.counted = 0
+        self.first = self.last = first
+        self.earliest = self.latest = first.timestamp
+        self.levels: dict[str, int] = {}
+        self.said: dict[str, None] = {}  # what they say, masked
+
+
+class _Run:
+    """The events since the last pause, or since enough was shown. `size` is how many characters it shows.
+
+    `ever` counts what was shown of each template in all runs.
+    """
+
+    def __init__(self, text: str, miner: Miner, ever: Counter[int]) -> None:
+        self.size = 0
+        self._miner = miner
+        self._ever = ever
+        self._text = text
+        self._shown: list[tuple[str, Event, int]] = []
+        self._like: dict[int, _Like] = {}
+
+    def add(self, event: Event) -> None:
+        """Show `event`, or only count it."""
+        template, said = self._miner.add(event.message)
+        like = self._like.get(template)
+        if like is None:
+            like = self._like[template] = _Like(event)
+        at = event.timestamp
+        if at is not None:
+            if like.latest is None or like.earliest is None:
+                like.earliest = like.latest = at
+            elif at > like.latest:
+                like.latest = at
+            elif at < like.earliest:
+                like.earliest = at
+        new = said not in like.said
+        if new and len(like.said) < _MOST_KEPT:
+            like.said[said] = None
+        if like.shown < _EXAMPLES and (new or self._ever[template] < _EXAMPLES):
+            like.shown += 1
+            self._ever[template] += 1
+            self._show(event, template)
+            return
+        if not like.counted:
+            like.first = event
+        like.counted += 1
+        like.last = event
+        if event.level is not None:
+            like.levels[event.level] = like.levels.get(event.level, 0) + 1
+
+    def _show(self, event: Event, template: int) -> None:
+        text = event.of(self._text)
+        self._shown.append((text, event, template))
+        self.size += len(text) + 1
+
+    def close(self) -> Iterator[Passage]:
+        """What was shown, and what is told of the events that were only counted."""
+        templates = self._miner.templates
+        for number, (text, event, kind) in enumerate(self._shown):
+            times = (event.timestamp, event.timestamp) if event.timestamp is not None else None
+            levels = {event.level: 1} if event.level is not None else {}
+            template = _shorten(templates[kind].text)
+            yield Passage(text, template, event, event, 1, times, levels, shown=True, begins=not number)
+        for kind, like in self._like.items():
+            if like.counted:
+                template = _shorten(templates[kind].text)
+                told = _tell(template, like)
+                times = (like.earliest, like.latest) if like.earliest and like.latest else None
+                yield Passage(told, template, like.first, like.last, like.counted, times, like.levels, False, False)
+
+
+def _shorten(template: str) -> str:
+    return template if len(template) <= _LONGEST_TEMPLATE else template[:_LONGEST_TEMPLATE] + "…"
+
+
+def _tell(template: str, like: _Like) -> str:
+    told = f"… {like.shown + like.counted:,} in all like: {template}"
+    if like.earliest is not None and like.latest is not None:
+        form = _FORMATS[like.first.missing]
+        told += f", from {like.earliest.strftime(form)} to {like.latest.strftime(form)}"
+    constant = set(template.split())
+    words = [word for word in dict.fromkeys(" ".join(like.said).split()) if word not in constant and _is_name(word)]
+    return f"{told}: {' '.join(words[:_MOST_WORDS])}" if words else told
+
+
+def _is_name(word: str) -> bool:
+    return VARIABLE not in word and any(map(str.isalnum, word))

@@ -1,0 +1,195 @@
+"""A worker process as its parent sees it: started, asked, watched while it works, and killed if it must be."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import Terminal
+
+#: How often limits are looked at, in seconds. What grows by 4 GB/s is over its limit by 0.2 GB at most.
+_TICK = 0.05
+_START_SECONDS = 120.0
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_BOOTSTRAP = "import sys; sys.path[:] = {path}; from pipeline.workers.child import main; main({files})"
+# A process is one core's worth of work; libraries would start a thread a core in each.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
+
+
+#: An answer, or (not sound) what the work raised: a CorpusvecError.
+Reply = tuple[bool, Any]
+
+
+class Lost(Exception):
+    """No answer: why, in words. `doubtful` if the work before this request may be to blame."""
+
+    def __init__(self, reason: str, doubtful: bool) -> None:
+        super().__init__(reason)
+        self.doubtful = doubtful
+
+
+class Worker:
+    """One process. Not thread-safe: whoever has it has it alone. Raises Terminal if it does not start.
+
+    `seconds` and `megabytes` (resident memory) are what a request may take; `check` is called while one waits, and
+    raises if it is not to wait any longer.
+    """
+
+    def __init__(
+        self, start: Callable[[], Any], seconds: float, megabytes: int, lifeline: int, check: Callable[[], None]
+    ) -> None:
+        self._seconds, self._bytes = seconds, megabytes * 10**6
+        #: Requests answered.
+        self.served = 0
+        self.dead = False
+        theirs, ours = os.pipe()
+        mine, yours = os.pipe()
+        code = _BOOTSTRAP.format(path=ascii(sys.path), files=f"{theirs}, {yours}, {lifeline}")
+        # A program of its own: a fork would copy the locks of this process's threads as they stand, and a spawned
+        # multiprocessing child would import the user's script again.
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code], pass_fds=(theirs, yours, lifeline), process_group=0,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env={**_ONE_THREAD, **os.environ, "TOKENIZERS_PARALLELISM": "false"},
+            )  # fmt: skip
+        except BaseException:
+            os.close(ours)
+            os.close(mine)
+            raise
+        finally:
+            os.close(theirs)
+            os.close(yours)
+        self._line = _Line(mine, ours)
+        self._out = io.BufferedWriter(self._line, 1 << 16)
+        self._in = io.BufferedReader(self._line, 1 << 16)
+        try:
+            ((sound, trouble),) = self._exchange([pickle.dumps((start, seconds))], 1, _START_SECONDS, check)
+        except Lost as lost:
+            sound, trouble = False, lost
+        if not sound:
+            self.kill()
+            raise Terminal(f"a process for parsing does not start: {trouble}; with parse_workers = 0 none is needed")
+
+    def ask(self, requests: Sequence[bytes], seconds: float, check: Callable[[], None]) -> list[Reply]:
+        """The replies to pickled `requests`, in order. Raises Lost, or what `check` does; it is dead then."""
+        replies = self._exchange([pickle.dumps(len(requests)), *requests], len(requests), seconds, check)
+        self.served += len(requests)
+        return replies
+
+    def is_fat(self) -> bool:
+        """Whether it keeps so much memory that the next request would not have its due."""
+        return self._resident() > self._bytes // 4
+
+    def kill(self) -> int:
+        """End it and whatever it started; how it ended, as `subprocess` says it. Idempotent."""
+        self.dead = True
+        self._line.watch = lambda: None
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        code = self._process.wait()
+        with suppress(OSError):
+            self._out.close()
+        self._in.close()
+        self._line.close()
+        return code
+
+    def _exchange(
+        self, messages: Sequence[bytes], replies: int, seconds: float, check: Callable[[], None]
+    ) -> list[Reply]:
+        self._line.watch = self._within(seconds, check)
+        try:
+            for message in messages:
+                self._out.write(message)
+            self._out.flush()
+            return [pickle.load(self._in) for _ in range(replies)]
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+            raise self._death() from error
+        except BaseException:
+            self.kill()
+            raise
+
+    def _death(self) -> Lost:
+        with suppress(subprocess.TimeoutExpired):  # a moment for it to say how it ends, before we do it
+            self._process.wait(1.0)
+        code = self.kill()
+        if code == -signal.SIGALRM:
+            return self._too_long()
+        if code == -signal.SIGKILL:
+            return Lost("the system killed the process that parsed it, most likely for lack of memory", doubtful=True)
+        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return Lost(f"the parser crashed on it: its process ended {how}", doubtful=True)
+
+    def _too_long(self) -> Lost:
+        return Lost(
+            f"it took longer than the {self._seconds:g} seconds that a document may: if it is worth more, raise "
+            "parse_seconds and use --retry-rejected", doubtful=False,
+        )  # fmt: skip
+
+    def _within(self, seconds: float, check: Callable[[], None]) -> Callable[[], None]:
+        deadline = time.monotonic() + seconds
+
+        def watch() -> None:
+            check()
+            if time.monotonic() > deadline:
+                raise self._too_long()
+            if self._resident() > self._bytes:
+                raise Lost(
+                    f"it took more than the {self._bytes // 10**6:,} MB of memory that a document may: if it is worth "
+                    "more, raise parse_memory_mb and use --retry-rejected", doubtful=True,
+                )  # fmt: skip
+
+        return watch
+
+    def _resident(self) -> int:
+        """Its resident memory in bytes; 0 where the system does not say (no /proc), and nothing is limited there."""
+        try:
+            return int(Path(f"/proc/{self._process.pid}/statm").read_bytes().split()[1]) * _PAGE
+        except (OSError, IndexError):
+            return 0
+
+
+class _Line(io.RawIOBase):
+    """Both pipes as one raw file, which calls `watch` every tick that it waits for the other side."""
+
+    def __init__(self, reading: int, writing: int) -> None:
+        self._reading, self._writing = reading, writing
+        self.watch: Callable[[], None] = lambda: None
+        for descriptor in (reading, writing):
+            os.set_blocking(descriptor, False)
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._wait(self._reading, select.POLLIN)
+        return os.readv(self._reading, [buffer])
+
+    def write(self, data: Any) -> int:
+        self._wait(self._writing, select.POLLOUT)
+        return os.write(self._writing, data)
+
+    def _wait(self, descriptor: int, event: int) -> None:
+        poll = select.poll()
+        poll.register(descriptor, event)
+        while not poll.poll(_TICK * 1000):
+            self.watch()
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            os.close(self._reading)
+            os.close(self._writing)
