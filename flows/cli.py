@@ -149,6 +149,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     commands.add_parser("status", parents=[common], help="what a collection and its checkpoints hold")
 
+    doctor = commands.add_parser("doctor", parents=[common], help="what is wrong with this machine and these settings")
+    doctor.add_argument("--no-engine", action="store_true", help="leave out the live embedding")
+    doctor.add_argument("--documents", type=_positive, metavar="N", help="is there room for N documents?")
+
     evaluate = commands.add_parser("eval", parents=[common], help="measure search on a judged collection (BEIR layout)")
     evaluate.add_argument("folder", metavar="BEIR_FOLDER", help="with corpus.jsonl, queries.jsonl, qrels/test.tsv")
     evaluate.add_argument("--modes", default="dense,bm25,hybrid", metavar="A,B", help="default: dense,bm25,hybrid")

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -136,6 +137,23 @@ def status(options: argparse.Namespace) -> int:
         found = corpus.status()
         out(found, lambda: printing.status(found))
     return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """`corpusvec doctor`; 1 if a check failed."""
+    from flows.doctor import examined
+
+    found = []
+    with _result_stream() as stream:
+        for diagnosis in examined(options.config, settings_flags(options), options.documents, not options.no_engine):
+            found.append(diagnosis)
+            if not options.json:
+                print(printing.diagnosis(diagnosis), file=stream, flush=True)
+        healthy = all(diagnosis.state != "failed" for diagnosis in found)
+        if options.json:
+            value = {"healthy": healthy, "checks": [asdict(diagnosis) for diagnosis in found]}
+            _print(stream, True, value, lambda: "")
+    return 0 if healthy else 1
 
 
 def parse(options: argparse.Namespace) -> int:

@@ -305,7 +305,8 @@ class Corpus:
         """The recipe's embedding model."""
         from pipeline.embed.model import load_model
 
-        return load_model(self.settings.recipe)
+        remote = self.settings.embedder == "openai"
+        return load_model(self.settings.recipe, self.settings.endpoint if remote else None)
 
     @cached_property
     def tokenizer(self) -> ModelTokenizer:
@@ -344,8 +345,12 @@ class Corpus:
 
     @property
     def embedder(self) -> Embedder:
-        """The engine, started on first use and kept until `close`."""
-        if self._embedder is None:
+        """The engine, started on first use and kept until `close`; or the server that the settings name."""
+        if self._embedder is None and self.settings.embedder == "openai":
+            from pipeline.embed.openai import OpenAIEmbedder
+
+            self._embedder = OpenAIEmbedder(self.model, self.tokenizer, self.settings.endpoint)
+        elif self._embedder is None:
             from pipeline.embed.vllm import start_engine
 
             engine = start_engine(self.model, self.settings.engine)

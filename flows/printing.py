@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.compact import CompactReport
 from pipeline.config import Settings
+from pipeline.doctor.diagnosis import Diagnosis
 from pipeline.erase import Receipt
 from pipeline.findings import KINDS, Audit, Finding
 from pipeline.repair import Plan, Repaired
@@ -273,6 +274,12 @@ def status(found: Mapping[str, Any]) -> str:
     ]
     lines += rejected(found["rejected"])
     return "\n".join(lines)
+
+
+def diagnosis(found: Diagnosis) -> str:
+    """What a check found, and what to do about it, on one line."""
+    line = f"{found.state:8} {found.name:12} {found.found}"
+    return f"{line} → {found.remedy}" if found.remedy else line
 
 
 def scores(found: Mapping[str, Mapping[str, float]]) -> str:

@@ -78,6 +78,31 @@ class Engine(_Section):
     silence_seconds: float = Field(default=60.0, gt=0)
 
 
+class Endpoint(_Section):
+    """A server of OpenAI's `/v1/embeddings`, for `embedder = "openai"`; docs/embedding-servers.md says what to start.
+
+    Its key, if it wants one, is CORPUSVEC_ENDPOINT_KEY or OPENAI_API_KEY in the environment.
+    """
+
+    #: What `/embeddings` is below; `/v1` if it names no path.
+    url: str = "http://localhost:8000/v1"
+    #: The name that the server has for the model; None leaves it to the server.
+    model: str | None = None
+    #: Names the server's weights where they are not those of the recipe's model, such as a quantized copy: they make
+    #: other vectors, and so another recipe. With it the model's folder needs no weights.
+    weights: str | None = Field(default=None, min_length=1)
+    #: What is sent: a chunk's exact tokens, or (to a server that takes no tokens) a text that gives these tokens.
+    input: Literal["tokens", "text"] = "tokens"
+    #: Most texts in a request …
+    batch_inputs: int = Field(default=2048, ge=1, le=2048)
+    #: … and most tokens, unless one text alone has more.
+    batch_tokens: int = Field(default=32_768, ge=1)
+    #: Requests under way at once.
+    in_flight: int = Field(default=16, ge=1, le=256)
+    #: How long an answer may take, in seconds.
+    timeout: float = Field(default=300.0, gt=0)
+
+
 class Limits(_Section):
     """Where a run stops or refuses, rather than do harm."""
 
@@ -127,7 +152,10 @@ class Settings(_Section):
     store: str = "edge:data/index"
     collection: str = Field(default="documents", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")
     recipe: Recipe = Recipe()
+    #: What computes vectors: an engine of this machine's, or a server that runs somewhere (`[endpoint]`).
+    embedder: Literal["vllm", "openai"] = "vllm"
     engine: Engine = Engine()
+    endpoint: Endpoint = Endpoint()
     limits: Limits = Limits()
     nightly: Nightly = Nightly()
     metadata: tuple[MetadataRule, ...] = ()
@@ -136,7 +164,7 @@ class Settings(_Section):
 def load_settings(config: str | os.PathLike[str] | None = None, **flags: Any) -> Settings:
     """Settings from `config` (default: `corpusvec.toml` here, if there is one), the environment and `flags`.
 
-    A flag that is None is not given; `recipe`, `engine` and `limits` flags are dicts merged into their section. Raises
+    A flag that is None is not given; a section's flag (`recipe`, `engine`, …) is a dict merged into it. Raises
     UsageError naming the field, for an unknown or wrong value, a missing file or broken TOML.
     """
     values: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import MIN_CHUNK_TOKENS, Recipe, fingerprint
+from pipeline.config import MIN_CHUNK_TOKENS, Endpoint, Recipe, fingerprint
 from pipeline.errors import MissingExtra, Terminal, UsageError
 
 DEFAULT_CHUNK_TOKENS = 512
@@ -82,13 +82,15 @@ def embedding_key(fingerprint: str, token_hash: str) -> str:
     return hashlib.sha256(f"{fingerprint}\n{token_hash}".encode()).hexdigest()[:32]
 
 
-def load_model(recipe: Recipe) -> Model:
+def load_model(recipe: Recipe, endpoint: Endpoint | None = None) -> Model:
     """Find the recipe's model, downloading it from the hub if it is named there and not here yet.
 
-    Raises UsageError for a folder that is no model or dimensions it cannot give, MissingExtra without the package that
-    brings `minilm`, Terminal if the hub cannot be reached.
+    With an `endpoint` the weights are a server's: they are not downloaded, and named by the endpoint's setting, by the
+    model's revision, or by those that are here. Raises UsageError for a folder that is no model or dimensions it cannot
+    give, MissingExtra without the package that brings `minilm`, Terminal if the hub cannot be reached.
     """
-    path, identity = _locate(recipe)
+    path, identity = _locate(recipe, remote=endpoint is not None)
+    identity = (endpoint.weights if endpoint else None) or identity
     config = _read_json(path / "config.json")
     for needed in ("config.json", "tokenizer.json"):
         if not (path / needed).is_file():
@@ -116,7 +118,10 @@ def weights_hash(path: Path) -> str:
     """The sha256 over a model's safetensors files, in hex. Raises UsageError if there are none."""
     files = sorted(path.glob("*.safetensors"))
     if not files:
-        raise UsageError(f"{path} is no embedding model: it has no .safetensors file")
+        raise UsageError(
+            f"{path} is no embedding model: it has no .safetensors file (if a server has the weights, name them in "
+            "endpoint.weights)"
+        )
     total = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
@@ -127,7 +132,7 @@ def weights_hash(path: Path) -> str:
     return total.hexdigest()
 
 
-def _locate(recipe: Recipe) -> tuple[Path, str | None]:
+def _locate(recipe: Recipe, remote: bool) -> tuple[Path, str | None]:
     if recipe.model == _BUNDLED:
         return _bundled()
     folder = Path(recipe.model).expanduser()
@@ -135,7 +140,7 @@ def _locate(recipe: Recipe) -> tuple[Path, str | None]:
         return folder.resolve(), None
     if folder.is_absolute() or recipe.model.count("/") != 1 or recipe.model.startswith("."):
         raise UsageError(f"there is no model folder {recipe.model}: correct the path, or name a model of the hub")
-    return _from_hub(recipe)
+    return _from_hub(recipe, remote)
 
 
 def _bundled() -> tuple[Path, str]:
@@ -150,12 +155,12 @@ def _bundled() -> tuple[Path, str]:
     return path, found
 
 
-def _from_hub(recipe: Recipe) -> tuple[Path, str]:
+def _from_hub(recipe: Recipe, remote: bool) -> tuple[Path, str]:
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise MissingExtra(f"the hub model {recipe.model}", "cpu' or 'gpu") from error
-    wanted = ["*.json", "*.safetensors", "*.txt"]
+    wanted = ["*.json", "*.txt", *([] if remote else ["*.safetensors"])]
     try:
         path = Path(snapshot_download(recipe.model, revision=recipe.revision, allow_patterns=wanted))
     except Exception as error:  # the hub's client raises a dozen kinds; each means the files are not to be had
