@@ -47,8 +47,6 @@ _WORDS = (
 
 # Two engines are on the device at once, the bare one and the pipeline's, of which one computes.
 _SHARED_MEMORY = 0.45
-# What is ours and not the bare engine's.
-_BARE = {"engines_per_gpu": 1, "core_process": None, "async_scheduling": None}
 # Texts of a dummy model's documents: about six chunks each, so that few chunks are a short remainder.
 _CHUNKS_A_DOCUMENT = 6
 
@@ -69,7 +67,8 @@ def measure(
         tokens_per_chunk
     ) else settings.recipe  # fmt: skip
     changed = {"gpus": gpus} if gpus else {}
-    if likely_device(settings.engine) == "cuda" and settings.engine.gpu_memory_utilization is None:
+    device = likely_device(settings.engine)
+    if device == "cuda" and settings.engine.gpu_memory_utilization is None:
         changed["gpu_memory_utilization"] = _SHARED_MEMORY
     engine = settings.engine.model_copy(update=changed)
     settings = settings.model_copy(update={"recipe": recipe, "engine": engine})
@@ -82,7 +81,9 @@ def measure(
                 folder / "documents", documents, words, vocabulary=made_up_words(50_000) if shape else _WORDS
             )
             sources = [str(folder / "documents")]
-        bare = (open_dummy if shape else VllmEmbedder)(model, engine.model_copy(update=_BARE))
+        # As vLLM itself chooses for a pooling model on this device, whatever is better.
+        plain = {"engines_per_gpu": 1, "core_process": device == "cuda", "async_scheduling": False}
+        bare = (open_dummy if shape else VllmEmbedder)(model, engine.model_copy(update=plain))
         pool = (start_dummies if shape else start_engine)(model, engine)
         try:
             pool.wait()

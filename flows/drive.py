@@ -32,8 +32,12 @@ def drive(
 
     in_flight = settings.limits.units_in_flight
     if in_flight is None:
-        # One is parsed and one loaded while two are embedded, and one more for every other engine.
-        in_flight = 3 + len(places(settings.engine)) if likely_device(settings.engine) == "cuda" else 1
+        # One is parsed and one loaded while two are embedded, and one more for every other engine. Where the engine has
+        # every core of this machine, one after the other.
+        if settings.embedder == "openai":
+            in_flight = 4
+        else:
+            in_flight = 3 + len(places(settings.engine)) if likely_device(settings.engine) == "cuda" else 1
     with _recorded(run):
         run.start()
         reports = run_all(run.work, run.units(), in_flight, submit, run.stopping)

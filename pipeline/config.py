@@ -70,9 +70,9 @@ class Engine(_Section):
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
     #: Compile the model's graph: slower to start, faster to run.
     compile: bool | None = None
-    #: Give vLLM's core a process of its own, so that requests are made ready while the chip computes.
-    core_process: bool | None = None
-    #: Let vLLM prepare a batch while the one before it runs.
+    #: Give vLLM's core a process of its own, beside the one that feeds it.
+    core_process: bool = False
+    #: Let vLLM prepare a batch while the one before it runs; if left out, on a GPU.
     async_scheduling: bool | None = None
     #: The shortest silence, in seconds, after which an engine at work is taken for hung.
     silence_seconds: float = Field(default=60.0, gt=0)

@@ -123,6 +123,9 @@ class VllmEmbedder:
             raise Terminal(f"the engine stopped while embedding {len(token_ids)} chunks: {error}") from error
         return vectors
 
+    def wait(self) -> None:
+        """Nothing to wait for: an engine is up once it is made. For whoever has one in the place of a pool."""
+
     def close(self) -> None:
         """Stop the engine and free the device. Idempotent."""
         llm = self.__dict__.pop("llm", None)
