@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import lzma
 import re
 from collections import Counter
 from functools import cache
@@ -77,6 +79,14 @@ def _words(text: str) -> str:
 
 @cache
 def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    import numpy as np
+    from py3langid import langid, modelio
 
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    # Its own loader unpacks the model into a temporary file: on a full disk no document could be read.
+    packed = (langid.MODEL_DIR / langid.MODEL_FILE).read_bytes()
+    with np.load(io.BytesIO(lzma.decompress(packed)), allow_pickle=False) as model:
+        moves, rows = modelio._to_array(model["nextmove"]), modelio._to_array(model["nextmove_row"])
+        shares, priors, output = model["ptc"], model["pc"], model["out_feat"].tolist()
+        return langid.LanguageIdentifier(
+            shares, priors, model["classes"].tolist(), moves, output, norm_probs=True, tk_row=rows
+        )
