@@ -72,6 +72,9 @@ def add_html(
         return "", {}
     if any("depth" in error.message.lower() for error in parser.error_log):
         builder.warn("the page is nested too deeply and is read as far as that goes")
+    body = root.find("body")
+    for rest in list(root.itersiblings()):  # what follows the end of the page, as in pages one after the other
+        (root if body is None else body).append(rest)
     events = ("start", "end")
     around = around_content(root, etree.iterwalk(root, events=events)) if content_only else set()
     _Page(builder, page, around).read(etree.iterwalk(root, events=events))

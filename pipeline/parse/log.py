@@ -41,8 +41,8 @@ def parse(data: bytes, uri: str) -> Parsed:
     `host` and `pid`; and `begins` where a run of events does.
 
     `metadata["log"]` has `events`, how many there are, and how many of them are not blocks of their own, `counted`;
-    how many `templates` (kinds of messages); how many events of each of the `levels` (trace, debug, info, notice, warning,
-    error, fatal); and, where years are known, the earliest and latest time, `time_from` and `time_to`.
+    how many `templates` (kinds of messages); how many events of each of the `levels` (trace, debug, info, notice,
+    warning, error, fatal); and, where years are known, the earliest and latest time, `time_from` and `time_to`.
     """
     written, warning = decode_as_written(data)
     text = clean(written)

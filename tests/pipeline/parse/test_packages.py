@@ -185,6 +185,21 @@ def test_entities_are_not_resolved(name: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 @each_package
+def test_halves_of_characters_do_no_harm(name: str) -> None:
+    """References to the two halves of a character are that character; a half on its own is damage, told as such."""
+    data, part = PACKAGES[name]
+    for halves, whole in (
+        (b"&#xD83D;&#xDE00;", "\U0001f600"),
+        (b"&#55357;&#056832;", "\U0001f600"),
+        (b"&#xdbff;", "\ufffd"),
+    ):
+        parsed = parse(edited(data, part, lambda inside, new=halves: inside.replace(b"MARK", new)), name)
+        obeys_the_law(parsed)
+        assert f"one {whole} two" in parsed.text
+        assert parsed.warnings == [f"the part {part} is damaged; what could be read of it was"]
+
+
+@each_package
 def test_a_part_that_would_fill_the_memory_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part that unpacks to more than any document needs is not unpacked; what is nested too deep is damaged."""
     data, part = PACKAGES[name]
