@@ -87,14 +87,14 @@ def _try(family: str, number: int) -> Outcome:
 def _defect(rejected: Rejected) -> str:
     """The exception that no parser foresaw, and that `parse` itself had to turn into this; "" if there is none."""
     *_, last = traceback.walk_tb(rejected.__traceback__)
-    foreseen = last[0].f_code.co_filename != dispatch.__file__ or rejected.__cause__ is None
-    return "" if foreseen else _where(rejected.__cause__)
+    cause = rejected.__cause__
+    return "" if cause is None or last[0].f_code.co_filename != dispatch.__file__ else _where(cause)
 
 
-def _where(error: BaseException | None) -> str:
+def _where(error: BaseException) -> str:
     """Its type, and the last line of ours that it came through: what defects are told apart by."""
     place = ""
-    for frame, line in traceback.walk_tb(error and error.__traceback__):
+    for frame, line in traceback.walk_tb(error.__traceback__):
         path = frame.f_code.co_filename
         if "/pipeline/" in path or "/tests/" in path:
             place = f"{Path(path).name}:{line}"
