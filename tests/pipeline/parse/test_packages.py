@@ -186,6 +186,14 @@ def test_entities_are_not_resolved(name: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 @each_package
+def test_where_damage_left_no_text_that_is_the_reason(name: str) -> None:
+    """A document whose text is in a part that breaks off before it is rejected for that, and not for being empty."""
+    data, part = PACKAGES[name]
+    with pytest.raises(Rejected, match=f"no text in this .* that can be read: the part {part} is damaged"):
+        parse(edited(data, part, lambda inside: inside[: inside.index(b"one")]), name)
+
+
+@each_package
 def test_halves_of_characters_do_no_harm(name: str) -> None:
     """References to the two halves of a character are that character; a half on its own is damage, told as such."""
     data, part = PACKAGES[name]
