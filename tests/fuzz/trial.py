@@ -28,6 +28,7 @@ class Outcome:
     number: int
     kind: str
     detail: str = ""
+    defect: str = ""  # behind the reason: see `_defect`
     seconds: float = 0.0
     resident: int = 0  # bytes, of the process, afterwards
 
@@ -51,11 +52,10 @@ class Tally:
         if outcome.resident:
             self.resident.append(outcome.resident)
         if outcome.kind == "rejected":
-            reason, _, defect = outcome.detail.partition("\0")
-            self.reasons[reason[:80]] += 1
-            if defect:
-                self.hidden[defect] += 1
-                self.examples.setdefault(defect, outcome.number)
+            self.reasons[outcome.detail[:80]] += 1
+            if outcome.defect:
+                self.hidden[outcome.defect] += 1
+                self.examples.setdefault(outcome.defect, outcome.number)
         elif outcome.kind != "parsed":
             self.faults.append(outcome)
 
@@ -76,7 +76,7 @@ def _try(family: str, number: int) -> Outcome:
         for member in parsed.members:
             assert member.name and (member.data or member.refused or member.data == b"")
     except Rejected as rejected:
-        outcome = Outcome(number, "rejected", f"{rejected}\0{_defect(rejected)}")
+        outcome = Outcome(number, "rejected", str(rejected), _defect(rejected))
     except Exception as error:
         outcome = Outcome(number, "broken", f"{_where(error)}: {str(error)[:120]}")
     outcome.seconds = time.perf_counter() - started

@@ -193,6 +193,24 @@ def test_where_damage_left_no_text_that_is_the_reason(name: str) -> None:
         parse(edited(data, part, lambda inside: inside[: inside.index(b"one")]), name)
 
 
+@pytest.mark.parametrize(
+    "kind", [b"application/vnd.oasis.o\0endocument.text", b"application/vnd.oasis.opend{ocument.text"]
+)
+def test_where_the_kind_is_damaged_the_name_tells(kind: bytes) -> None:
+    """A package that says of itself what nothing is called is what its name says."""
+    data, _ = PACKAGES["a.odt"]
+    assert parse(edited(data, "mimetype", lambda _: kind), "a.odt").text == "one MARK two"
+
+
+@pytest.mark.parametrize("at", range(0, 60, 7))
+def test_a_kind_that_cannot_be_unpacked_is_damage(at: int) -> None:
+    """A package whose first part is broken is read without it, or there is a reason."""
+    data = bytearray(archive({"mimetype": b"application/vnd.oasis.opendocument.text", "content.xml": b"<a/>"}))
+    data[38 + at % 40] ^= 0xFF
+    with pytest.raises(Rejected, match=r"damaged|in this OpenDocument"):
+        parse(bytes(data), "a.odt")
+
+
 @each_package
 def test_halves_of_characters_do_no_harm(name: str) -> None:
     """References to the two halves of a character are that character; a half on its own is damage, told as such."""
