@@ -71,7 +71,8 @@ def parse(data: bytes, uri: str, media_type: str | None = None) -> Parsed:
         if known.name.endswith("archive"):
             raise Rejected(f"there is no file in this {known.name}")
         blank = data.isspace() or not data.replace(b"\0", b"").strip()
-        raise Rejected("the file holds only white space" if blank else f"there is no text in this {known.name}")
+        why = f" that can be read: {parsed.warnings[0]}" if parsed.warnings else ""
+        raise Rejected("the file holds only white space" if blank else f"there is no text in this {known.name}{why}")
     return parsed if parsed.language else replace(parsed, language=detect_language(parsed))
 
 

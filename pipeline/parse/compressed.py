@@ -19,22 +19,27 @@ _STEP = 1 << 20
 _LITTLE = 1 << 14
 # What xz may ask for: the most that its own presets need is 65 MiB.
 _XZ_MEMORY = 512 << 20
-_SUFFIXES = {".gz", ".gzip", ".z", ".bz2", ".xz", ".lzma", ".zst", ".zstd"}
+_SUFFIXES = dict.fromkeys((".gz", ".gzip", ".z", ".bz2", ".xz", ".lzma", ".zst", ".zstd"), "")
+_SUFFIXES |= dict.fromkeys((".tgz", ".tbz2", ".txz", ".tzst"), ".tar")
 
 
 def parse(data: bytes, uri: str) -> Parsed:
     """What the file inside is parsed to; `metadata` says with what it was compressed.
 
     A file that breaks off is read as far as it goes, with a warning. Raises Rejected if nothing can be unpacked, if it
-    is more than 1 GiB, or if it was compressed more than three times over.
+    is more than 1 GiB, if it was compressed more than three times over, or if it is not compressed at all.
     """
     from pipeline.parse import parse as parse_any
 
     data, uri, methods, warnings = unpack_all(data, uri)
+    if not methods:  # it is here for its name
+        raise Rejected(
+            "it is not compressed, as its name says it is: its beginning is damaged, or it is something else"
+        )
     parsed = parse_any(data, uri)
     return replace(
         parsed,
-        metadata={**parsed.metadata, "compression": ", ".join(methods)} if methods else parsed.metadata,
+        metadata={**parsed.metadata, "compression": ", ".join(methods)},
         warnings=[*warnings, *parsed.warnings],
     )
 
@@ -136,4 +141,6 @@ _METHODS: dict[str, Callable[[bytes], Iterator[bytes]]] = {"gzip": _gzip, "bzip2
 
 
 def _without_suffix(uri: str) -> str:
-    return uri[: -len(suffix)] if (suffix := PurePosixPath(uri).suffix).lower() in _SUFFIXES else uri
+    suffix = PurePosixPath(uri).suffix
+    otherwise = _SUFFIXES.get(suffix.lower())
+    return uri if otherwise is None else uri[: -len(suffix)] + otherwise

@@ -19,6 +19,12 @@ _SEVEN_BIT = ("iso2022", "hz", "utf-7")
 _NO_CHARSETS = ("idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "mbcs", "oem")
 _SAMPLE = 1 << 16
 _MULTIBYTE = re.compile(rb"[\xc2-\xf4][\x80-\xbf]+")
+# References to U+D800 … U+DFFF.
+_HALVES = re.compile(
+    rb"(?:&#(?:[xX]0*[dD][89a-fA-F][0-9a-fA-F]{2}"
+    rb"|0*5(?:529[6-9]|5[3-9]\d\d|6\d{3}|7[0-2]\d\d|73[0-3]\d|734[0-3]));)+"
+)
+_DIGITS = re.compile(rb"[xX]?[0-9a-fA-F]+")
 _HIGH = re.compile(rb"[\x80-\xff]")
 # Where one byte is one letter, these decide by themselves: they have no letters, or no meaning, in cp1252.
 _ODD_IN_CP1252 = re.compile("[\x80-\x9f¢£¤¥¦¨¬¯±²³¶¸¹º»¼½¾×÷Þðþ¡¿ƒ†‡ˆ˜]")
@@ -33,6 +39,20 @@ def decode(data: bytes, declared: str | None = None) -> tuple[str, str | None]:
     """
     text, warning = decode_as_written(data, declared)
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text, warning
+
+
+def join_halves(markup: bytes) -> bytes:
+    """XML whose references to halves of UTF-16 pairs are to whole characters: U+FFFD, of a half on its own.
+
+    They are not well-formed, and what libxml2 makes of them is no UTF-8. The same object if there are none.
+    """
+    return _HALVES.sub(_join, markup) if _HALVES.search(markup) else markup
+
+
+def _join(run: re.Match[bytes]) -> bytes:
+    numbers = (int(digits[1:], 16) if digits[:1] in b"xX" else int(digits) for digits in _DIGITS.findall(run.group()))
+    units = "".join(map(chr, numbers)).encode("utf-16-le", "surrogatepass")
+    return b"".join(b"&#%d;" % ord(character) for character in units.decode("utf-16-le", "replace"))
 
 
 def decode_as_written(data: bytes, declared: str | None = None) -> tuple[str, str | None]:

@@ -227,5 +227,5 @@ def _header(message: EmailMessage, name: str) -> str:
 def _date(message: EmailMessage) -> str | None:
     try:
         return parsedate_to_datetime(_header(message, "Date")).isoformat()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return _header(message, "Date") or None

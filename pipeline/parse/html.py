@@ -29,7 +29,7 @@ _LAYOUT = {"table", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "pre", "arti
 _CELLS = ("td", "th")
 _WIDEST = 1000
 _MOST_REPEATED = 100_000  # characters a table, in cells that span rows
-_DEEP = 250
+_TOO_DEEP = "the page is nested too deeply and is read as far as that goes"
 _HIDDEN = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.I)
 _CHARSET = re.compile(rb"<(?:meta[^>]{0,200}?charset|\?xml[^>]{0,100}?encoding)\s*=\s*[\"']?\s*([\w.:-]+)", re.I)
 _PROLOGUE = re.compile(r"\A\s*<\?xml[^>]*\?>")
@@ -50,7 +50,7 @@ def parse(data: bytes, uri: str) -> Parsed:
     builder = Builder()
     text = builder.decode(data, _declared(data))
     title, metadata = add_html(builder, text, content_only=True)
-    if not builder and text.count("<") > _DEEP:
+    if not builder and _TOO_DEEP in builder.warnings:
         raise Rejected("its elements are nested too deeply to be read, as those of no page are: it may be a trap")
     return builder.build("text/html", title, metadata)
 
@@ -71,7 +71,10 @@ def add_html(
     except etree.ParserError:  # nothing but comments
         return "", {}
     if any("depth" in error.message.lower() for error in parser.error_log):
-        builder.warn("the page is nested too deeply and is read as far as that goes")
+        builder.warn(_TOO_DEEP)
+    body = root.find("body")
+    for rest in list(root.itersiblings()):  # what follows the end of the page, as in pages one after the other
+        (root if body is None else body).append(rest)
     events = ("start", "end")
     around = around_content(root, etree.iterwalk(root, events=events)) if content_only else set()
     _Page(builder, page, around).read(etree.iterwalk(root, events=events))

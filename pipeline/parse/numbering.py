@@ -82,7 +82,7 @@ class Numbering:
             if abstract is not None:
                 overrides = list(element.iterchildren(f"{_W}lvlOverride"))
                 starts = {
-                    number(override.get(f"{_W}ilvl")): number(start)
+                    depth_of(override.get(f"{_W}ilvl")): number(start)
                     for override in overrides
                     if (start := value_of(override, "startOverride"))
                 }
@@ -141,11 +141,16 @@ def number(text: str | None, otherwise: int = 0) -> int:
     return int(text or "") if digits.isascii() and digits.isdigit() and len(digits) < 10 else otherwise
 
 
+def depth_of(text: str | None, otherwise: int = 0) -> int:
+    """The level of a list (from 0) that an attribute holds; the nearest that there is."""
+    return max(0, min(_DEEPEST, number(text, otherwise)))
+
+
 def _levels(parent: Any) -> dict[int, _Level]:
     levels: dict[int, _Level] = {}
     for element in parent.iterchildren(f"{_W}lvl"):
         restart = value_of(element, "lvlRestart")
-        levels[min(_DEEPEST, number(element.get(f"{_W}ilvl")))] = _Level(
+        levels[depth_of(element.get(f"{_W}ilvl"))] = _Level(
             value_of(element, "numFmt") or "decimal",
             value_of(element, "lvlText") or "",
             number(value_of(element, "start")),

@@ -31,6 +31,7 @@ _PAGE_OF = re.compile(r"\W*(?:\w{1,8}\W*)?(?:(?:of|von|de|sur|di|av|van|из)\W*
 # A row or cell may be said to be repeated to the edge of the sheet.
 _MOST_REPEATED = 1000
 _MOST_SPACES = 64
+_DEEPEST = 10  # the format has no more levels
 _MOST_LINKS = 50
 
 
@@ -197,7 +198,7 @@ class _Reader:
         aside: list[Any] = []
         text = self._flat(element, aside)
         if element.tag == _HEADING:
-            level = max(1, number(element.get(f"{TEXT}outline-level"), 1))
+            level = max(1, min(_DEEPEST, number(element.get(f"{TEXT}outline-level"), 1)))
             label = list_.label(depth, start) if list_ else self._outline.label(level)
             words = " ".join(text.split())
             self._builder.add("heading", f"{label} {words}" if label and words else words, level=level, page=page)

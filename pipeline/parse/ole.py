@@ -22,6 +22,7 @@ def names_at_root(data: bytes) -> set[str]:
     """The streams and storages of a compound file that are in no storage; empty if it is damaged."""
     try:
         with open_compound(data) as compound:
-            return {str(path[0]) for path in compound.listdir(streams=True, storages=True)}
+            # The library lists what is deeper by recursion, and a damaged file may be a circle.
+            return {str(entry.name) for entry in compound.root.kids}
     except OSError:
         return set()

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from pipeline.errors import Rejected
+from pipeline.parse.decode import join_halves
 
 _RELATIONS = "{http://schemas.openxmlformats.org/package/2006/relationships}"
 # The strict dialect of Office Open XML has other names for the same things.
@@ -97,10 +98,10 @@ class Package:
             resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True, recover=True
         )
         try:
-            root = etree.fromstring(data, parser)
+            root = etree.fromstring(mended := join_halves(data), parser)
         except etree.XMLSyntaxError:  # there is no element at all
             root = None
-        if root is None or parser.error_log:
+        if root is None or parser.error_log or mended is not data:
             self.note(name)
         if root is not None and root.getroottree().docinfo.internalDTD is not None:
             etree.strip_elements(root, etree.Entity, with_tail=False)

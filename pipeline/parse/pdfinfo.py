@@ -9,6 +9,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
+from pipeline.parse.decode import join_halves
+
 _DATE = re.compile(r"D?:?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:(Z)|([+-]\d\d)'?(\d\d)?)?")
 _TOOL = re.compile(r"\AMicrosoft (?:Office )?(?:Word|PowerPoint|Excel) - ", re.I)
 _FILE = re.compile(r"\S+\.(?:docx?|pptx?|xlsx?|dvi|tex|indd|qxd|pdf|rtf|odt|ps|fm|pmd|txt|html?)", re.I)
@@ -114,7 +116,7 @@ def _read(packet: bytes) -> dict[str, str]:
     from lxml import etree
 
     parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True)
-    root = etree.fromstring(packet, parser)
+    root = etree.fromstring(join_halves(packet), parser)
     said: dict[str, str] = {}
     for description in () if root is None else root.iterchildren():
         values = dict(description.attrib)

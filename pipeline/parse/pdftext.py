@@ -294,7 +294,8 @@ class _PageText:
         if turn:
             boxes = [turned(box, turn) for box in boxes]
         # Where the letters of several glyphs are all written down with the first one, the others come as anything.
-        named = {at for at in places if not self._reader.is_nameless(self._handle, self._index(at))} or {*places}
+        letters = [at for at in places if not self._text[at].isspace()]
+        named = {at for at in letters if not self._reader.is_nameless(self._handle, self._index(at))} or {*letters}
         words = []
         for found in _WORD.finditer(self._text, start, end):
             if letters := [at for at in range(*found.span()) if at in named]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.parse.builder import Builder, names_something
 from pipeline.parse.drawing import A, description, said_by, text_of
-from pipeline.parse.numbering import counted, number
+from pipeline.parse.numbering import counted, depth_of, number
 from pipeline.parse.opc import Package, described
 from pipeline.types import Parsed
 
@@ -140,7 +140,7 @@ class _Slide:
             text = text_of(line)
             properties = line.find(f"{A}pPr")
             own = {} if properties is None else {child.tag: child for child in properties}
-            level = number(None if properties is None else properties.get("lvl"))
+            level = depth_of(None if properties is None else properties.get("lvl"))
             numbered = own.get(f"{A}buAutoNum")
             item = numbered is not None or f"{A}buChar" in own or (bulleted and f"{A}buNone" not in own)
             if not text.strip():

@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import re
+import struct
 import zipfile
+import zlib
 from collections import Counter
 
 from pipeline.errors import Rejected
@@ -73,6 +75,7 @@ _ZIP_PARTS = (
     ("AndroidManifest.xml", "application/vnd.android.package-archive"),
 )
 _ZIP_FOLDERS = (("word/", 0), ("ppt/", 1), ("xl/", 3))
+_PACKAGE = re.compile(r"application/(?:epub[+]zip|vnd[.]oasis[.]opendocument[.][a-z]+(?:-[a-z]+)*)")
 _CONTENT_TYPES = "[Content_Types].xml"
 _MOST_UNPACKED = 2 << 30
 
@@ -183,9 +186,9 @@ def _of_zip(data: bytes) -> str:
             names = [member.filename for member in members]
             if "mimetype" in names and package.getinfo("mimetype").file_size < 256:
                 kind = package.read("mimetype").decode("ascii", "replace").strip().removesuffix("-template")
-                if kind.startswith(("application/epub", "application/vnd.oasis.")):
+                if _PACKAGE.fullmatch(kind):
                     return _bounded(kind, members)
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError, EOFError):
+    except (zipfile.BadZipFile, zlib.error, struct.error, OSError, RuntimeError, ValueError, EOFError):
         return ZIP  # damaged: its name may say what it was meant to be
     for part, kind in _ZIP_PARTS:
         if any(name.startswith(part) for name in names):

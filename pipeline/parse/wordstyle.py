@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from pipeline.parse.numbering import Numbering, number, value_of
+from pipeline.parse.numbering import Numbering, depth_of, number, value_of
 from pipeline.parse.wordtext import W, is_on
 
 _HEADING = re.compile(r"heading (\d)\Z")
@@ -64,12 +64,12 @@ class Styles:
         numbers, depth = style.numbers, style.depth
         if _NUMBERS in own:
             numbers = value_of(own[_NUMBERS], "numId") or numbers
-            depth = number(value_of(own[_NUMBERS], "ilvl"), depth)
+            depth = depth_of(value_of(own[_NUMBERS], "ilvl"), depth)
         listed = numbers is not None and numbers != "0"
         label = self._numbering.label(numbers, depth) if numbers and listed else ""
         kind, level = self._kind(style, depth if listed else None)
         outline = number(own[_OUTLINE].get(_VALUE), _BODY_TEXT) if _OUTLINE in own else _BODY_TEXT
-        if outline < _BODY_TEXT:
+        if 0 <= outline < _BODY_TEXT:
             kind, level = "heading", outline + 1
         new_page = own[_NEW_PAGE].get(_VALUE) not in ("0", "false", "off") if _NEW_PAGE in own else style.new_page
         joined = _MARK in own and own[_MARK].find(_DELETED) is not None
@@ -104,7 +104,7 @@ class Styles:
         depth = next((self._numbering.level_of(numbers, name) for name in chain if numbers), None)
         if depth is None:
             depths = (value_of(element, "pPr", "numPr", "ilvl") for element in elements)
-            depth = number(next(filter(None, depths), None), 0)
+            depth = depth_of(next(filter(None, depths), None))
         breaks = (properties for e in elements if (properties := e.find(_PROPERTIES)) is not None)
         new_page = next((is_on(e, "pageBreakBefore") for e in breaks if e.find(_NEW_PAGE) is not None), False)
         return Style(kind, level, numbers if numbers != "0" else None, depth, new_page)
@@ -119,7 +119,7 @@ def _kind_of(style: Any) -> tuple[str, int] | None:
     if contents := _CONTENTS.match(name):
         return "list_item", max(1, int(contents[1]))
     outline = number(value_of(style, "pPr", "outlineLvl"), _BODY_TEXT)
-    if outline < _BODY_TEXT:
+    if 0 <= outline < _BODY_TEXT:
         return "heading", outline + 1
     listed = _LISTED.match(name)
-    return ("list_item", int(listed[1] or 1)) if listed else None
+    return ("list_item", max(1, int(listed[1] or 1))) if listed else None

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.errors import Rejected
 from pipeline.parse.builder import Builder
+from pipeline.parse.decode import join_halves
 from pipeline.parse.drawing import A, description, said_by, text_of
 from pipeline.parse.numbering import number
 from pipeline.parse.opc import Package, Relation, described
@@ -107,8 +108,9 @@ class _Book:
         cells: Cells = {}
         merged: list[Area] = []
         row = 0
+        whole = join_halves(data)
         events = etree.iterparse(
-            io.BytesIO(data), tag=("{*}row", "{*}mergeCell"), resolve_entities=False, no_network=True, recover=True
+            io.BytesIO(whole), tag=("{*}row", "{*}mergeCell"), resolve_entities=False, no_network=True, recover=True
         )
         try:
             for _, element in events:
@@ -125,7 +127,7 @@ class _Book:
                     del element.getparent()[0]
         except etree.XMLSyntaxError:  # there is no element at all
             self._package.note(name)
-        if events.error_log:
+        if events.error_log or whole is not data:
             self._package.note(name)
         return cells, merged
 

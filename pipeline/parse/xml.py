@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.errors import Rejected
 from pipeline.parse.builder import Builder
+from pipeline.parse.decode import join_halves
 from pipeline.parse.html import add_html
 from pipeline.types import Parsed
 
@@ -47,7 +48,10 @@ def parse(data: bytes, uri: str) -> Parsed:
         recover=True, resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True,
         huge_tree=False, encoding="utf-8",
     )  # fmt: skip
-    source = text.strip().encode("utf-8", "replace")
+    written = text.strip().encode("utf-8", "replace")
+    source = join_halves(written)
+    if source is not written:
+        builder.warn("some characters are written as halves of a pair, which is no XML; those without a match are lost")
     root = etree.fromstring(source, parser) if source else None
     for error in parser.error_log:
         if "depth" in error.message.lower():

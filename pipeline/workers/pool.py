@@ -69,6 +69,7 @@ class _Job:
     request: bytes
     stopping: threading.Event
     future: Future[Any]
+    alone: bool = False  # it was among several that failed
 
 
 class Pool(Generic[Request, Answer]):
@@ -109,13 +110,7 @@ class Pool(Generic[Request, Answer]):
                 self._room.wait(0.1)
             self._go_on(job.stopping)
             self._queue.append(job)
-            self._bytes += len(job.request)
-            if self._idle:
-                self._work.notify()
-            elif len(self._threads) < self._workers:
-                name = f"worker-{len(self._threads)}"
-                self._threads.append(threading.Thread(target=self._serve, name=name, daemon=True))
-                self._threads[-1].start()
+            self._announce(job)
         return job.future
 
     def close(self) -> None:
@@ -132,6 +127,16 @@ class Pool(Generic[Request, Answer]):
         for descriptor in self._lifeline:
             os.close(descriptor)
 
+    def _announce(self, job: _Job) -> None:
+        """Have somebody do what is in the queue now. Whoever calls has the lock."""
+        self._bytes += len(job.request)
+        if self._idle:
+            self._work.notify()
+        elif len(self._threads) < self._workers and not self._closed:
+            name = f"worker-{len(self._threads)}"
+            self._threads.append(threading.Thread(target=self._serve, name=name, daemon=True))
+            self._threads[-1].start()
+
     def _serve(self) -> None:
         worker: Worker | None = None
         while (jobs := self._next()) is not None:
@@ -140,9 +145,8 @@ class Pool(Generic[Request, Answer]):
                 worker = None
             if len(jobs) > 1:
                 worker = self._together(jobs, worker)
-            for job in jobs:
-                if not job.future.done():
-                    worker = self._alone(job, worker)
+            elif jobs:
+                worker = self._alone(jobs[0], worker)
             if worker is not None and worker.is_fat():
                 worker.kill()
                 worker = None
@@ -165,7 +169,7 @@ class Pool(Generic[Request, Answer]):
             size = len(jobs[0].request)
             while self._queue and len(jobs) < most and self._queue[0].stopping is jobs[0].stopping:
                 size += len(self._queue[0].request)
-                if size > _TOGETHER_BYTES:
+                if size > _TOGETHER_BYTES or jobs[0].alone or self._queue[0].alone:
                     break
                 jobs.append(self._queue.popleft())
             self._bytes -= sum(len(job.request) for job in jobs)
@@ -173,13 +177,18 @@ class Pool(Generic[Request, Answer]):
         return jobs
 
     def _together(self, jobs: Sequence[_Job], worker: Worker | None) -> Worker | None:
-        """Ask for several; if that fails, none of their futures is done."""
+        """Ask for several; if that fails, whoever has time asks for them one by one."""
         check = partial(self._go_on, jobs[0].stopping)
         try:
             worker = worker or self._fresh(check)
             replies = worker.ask([job.request for job in jobs], min(self._seconds, _TOGETHER_SECONDS), check)
         except Exception as error:  # whatever it is, each of them meets it again, or it was another's
             log.debug("%d requests one by one, after: %s", len(jobs), error)
+            with self._work:
+                for job in reversed(jobs):
+                    job.alone = True
+                    self._queue.appendleft(job)
+                    self._announce(job)
             return None
         for job, reply in zip(jobs, replies, strict=True):
             _settle(job, reply)

@@ -36,7 +36,7 @@ def main() -> int:
             **tally.counts,
             "seconds": round(time.perf_counter() - started, 1),
             "slowest": {"seconds": round(tally.slowest[0], 2), "number": tally.slowest[1]},
-            "resident_mib": [round(each / 2**20) for each in (tally.resident[50], max(tally.resident))],
+            "resident_mib": [round(each / 2**20) for each in (tally.resident[:51][-1], max(tally.resident))],
             "reasons": dict(tally.reasons.most_common(8)),
             "hidden_defects": {what: [n, tally.examples[what]] for what, n in tally.hidden.most_common(20)},
             "faults": [f"{fault.number}: {fault.kind}: {fault.detail}" for fault in tally.faults[:20]],

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline import parse as dispatch
 from pipeline.errors import Rejected
 from pipeline.parse import parse
 from pipeline.workers import Pool
@@ -27,6 +28,7 @@ class Outcome:
     number: int
     kind: str
     detail: str = ""
+    defect: str = ""  # behind the reason: see `_defect`
     seconds: float = 0.0
     resident: int = 0  # bytes, of the process, afterwards
 
@@ -50,28 +52,22 @@ class Tally:
         if outcome.resident:
             self.resident.append(outcome.resident)
         if outcome.kind == "rejected":
-            reason, _, defect = outcome.detail.partition("\0")
-            self.reasons[reason[:80]] += 1
-            if defect:
-                self.hidden[defect] += 1
-                self.examples.setdefault(defect, outcome.number)
+            self.reasons[outcome.detail[:80]] += 1
+            if outcome.defect:
+                self.hidden[outcome.defect] += 1
+                self.examples.setdefault(outcome.defect, outcome.number)
         elif outcome.kind != "parsed":
             self.faults.append(outcome)
 
 
 def start(family: str) -> Callable[[int], Outcome]:
     """What the processes do: the number of a document → what became of it."""
-    witness = _Witness()
-    logger = logging.getLogger("pipeline.parse")
-    logger.addHandler(witness)
-    logger.setLevel(logging.DEBUG)
     seeds(family)
-    return partial(_try, family, witness)
+    return partial(_try, family)
 
 
-def _try(family: str, witness: _Witness, number: int) -> Outcome:
+def _try(family: str, number: int) -> Outcome:
     name, data = mutate(seeds(family), number, family)
-    witness.seen = ""
     started = time.perf_counter()
     try:
         parsed = parse(data, f"file:///fuzz/{name}")
@@ -80,33 +76,29 @@ def _try(family: str, witness: _Witness, number: int) -> Outcome:
         for member in parsed.members:
             assert member.name and (member.data or member.refused or member.data == b"")
     except Rejected as rejected:
-        outcome = Outcome(number, "rejected", f"{rejected}\0{witness.seen}")
+        outcome = Outcome(number, "rejected", str(rejected), _defect(rejected))
     except Exception as error:
-        outcome = Outcome(number, "broken", _where(error))
+        outcome = Outcome(number, "broken", f"{_where(error)}: {str(error)[:120]}")
     outcome.seconds = time.perf_counter() - started
     outcome.resident = int(Path("/proc/self/statm").read_bytes().split()[1]) * 4096
     return outcome
 
 
-class _Witness(logging.Handler):
-    """Remembers the exception behind a rejection."""
-
-    seen = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info and record.exc_info[1] is not None:
-            self.seen = _where(record.exc_info[1])
+def _defect(rejected: Rejected) -> str:
+    """The exception that no parser foresaw, and that `parse` itself had to turn into this; "" if there is none."""
+    *_, last = traceback.walk_tb(rejected.__traceback__)
+    cause = rejected.__cause__
+    return "" if cause is None or last[0].f_code.co_filename != dispatch.__file__ else _where(cause)
 
 
 def _where(error: BaseException) -> str:
-    trace = error.__traceback__
+    """Its type, and the last line of ours that it came through: what defects are told apart by."""
     place = ""
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if "/pipeline/" in code.co_filename or "/tests/" in code.co_filename:
-            place = f"{Path(code.co_filename).name}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return f"{type(error).__name__} at {place}: {str(error)[:120]}"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        path = frame.f_code.co_filename
+        if "/pipeline/" in path or "/tests/" in path:
+            place = f"{Path(path).name}:{line}"
+    return f"{type(error).__name__} at {place}"
 
 
 def run(family: str, numbers: range, workers: int = 1, seconds: float = 20.0, megabytes: int = 1500) -> Tally:

@@ -147,11 +147,13 @@ def main() -> int:
     """The command line, on an engine that does nothing, and with documents that may misbehave."""
     import pipeline.embed.vllm
     import pipeline.prepare
+    import pipeline.workers.pool
     from flows import cli
     from tests.faults import FakeEngine, bundled
 
     engine: Any = FakeEngine(bundled()[0].dimensions)
     engine.start_seconds = 0.0
     pipeline.embed.vllm.start_engine = lambda *_: engine
+    pipeline.workers.pool._TOGETHER_SECONDS = 1.0
     pipeline.prepare.Maker = tempted_maker  # type: ignore[assignment,misc]
     return cli.main(sys.argv[1:])

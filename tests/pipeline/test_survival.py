@@ -24,7 +24,7 @@ from tests.faults import audit_of, open_corpus, points_of
 from tests.pipeline.misbehaviour import BALLOONS, HANGS, tempted_maker
 
 ROOT = Path(__file__).resolve().parents[2]
-SOON = 30.0
+SOON = 120.0
 
 
 @pytest.fixture

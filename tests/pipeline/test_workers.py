@@ -157,6 +157,17 @@ class TestMisbehaviour:
             each for each in left if each["cmdline"] == ["sleep", "3600"] and each["status"] != psutil.STATUS_ZOMBIE
         ]
 
+    def test_what_hangs_does_not_hold_up_the_rest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While one request has its time, those that went to the same process with it are done by others."""
+        monkeypatch.setattr("pipeline.workers.pool._TOGETHER_SECONDS", 0.5)
+        pool = open_pool(seconds=10 * SOON)
+        before = [pool.submit(("echo", None)) for _ in range(2)]
+        hanging = pool.submit(("hang", None))
+        rest = [pool.submit(("echo", n)) for n in range(9)]
+        assert [future.result(SOON) for future in rest] == list(range(9))
+        assert all(future.done() for future in before) and not hanging.done()
+        pool.close()
+
     def test_nobody_is_blamed_for_another(self) -> None:
         """What crashes for what an earlier request left behind is tried again in a fresh process."""
         pool = open_pool(workers=1)

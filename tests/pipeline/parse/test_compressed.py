@@ -93,6 +93,19 @@ def test_layers_are_unpacked_but_not_for_ever() -> None:
         parse(gzip.compress(b""), "a.log.gz")
 
 
+@pytest.mark.parametrize("name", ["a.log.gz", "a.bz2", "a.xz", "a.zst", "a.tgz"])
+def test_what_is_not_what_its_name_says_is_no_trap(name: str) -> None:
+    """Bytes that only their name calls compressed are told as that; text is read, whatever it is called."""
+    noise = bytes(range(256)) * 9
+    with pytest.raises(Rejected, match="not compressed"):
+        parse(noise, name)
+    with pytest.raises(Rejected, match="not compressed"):
+        parse(gzip.compress(noise), f"{name}.gz")
+    with pytest.raises(Rejected, match="TAR archive is damaged"):
+        parse(gzip.compress(noise), "a.tgz")
+    assert parse(LOG, name).metadata["log"]["events"] == 60
+
+
 def test_other_files_inside_are_read_as_what_they_are() -> None:
     """The name without its last ending, and the content, tell what is inside."""
     assert parse(gzip.compress(b"# Tides\n\nThey turn."), "tides.md.gz").media_type == "text/markdown"

@@ -149,6 +149,16 @@ def test_lists_are_numbered_as_a_reader_sees_them() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("wrong", [-1, -9, 9, 99999, 2**31])
+def test_levels_that_no_document_has_are_the_nearest(wrong: int) -> None:
+    """A list item or heading of a level below the first is of the first, and one too deep of the deepest."""
+    outline = p(r("b"), properties=f'<w:outlineLvl w:val="{wrong}"/>')
+    parsed = read(item(1, wrong, r("a")), outline, parts={"numbering": numbering([level(wrong, "bullet", "☐")])})
+    assert parsed.text.split() == ["☐", "a", "b"]
+    assert levels(parsed, "list_item") == [(9 if 0 < wrong < 2**31 else 1, "☐ a")]
+    assert levels(parsed, "heading") == []
+
+
 def test_merged_cells_count_in_each_row() -> None:
     """A cell that reaches over rows is in each of them; one that reaches over columns takes their places."""
     parsed = read(

@@ -53,6 +53,17 @@ def test_headers_come_before_the_body() -> None:
     assert parsed.metadata["author"] == "Ada <ada@a.example>"
 
 
+@pytest.mark.parametrize(
+    "date",
+    ["yesterday", "Tue, 29 Jul 99999999999999999999 12:42:06 +0200", "Tue, 29 Jul 2025 12:42:06 +99999999999999"],
+)
+def test_a_date_that_is_none_is_kept_as_written(date: str) -> None:
+    """A date that nobody can read costs no message."""
+    parsed = parse(f"From: a@b.example\nMessage-ID: <1@b.example>\nDate: {date}\n\nHello.\n".encode(), "a.eml")
+    assert parsed.metadata["date"] == date
+    assert parsed.text.endswith("Hello.")
+
+
 def test_of_alternatives_one_is_read() -> None:
     """Text is preferred to HTML where both say the same; HTML alone is read as a page."""
     both = message()

@@ -75,6 +75,22 @@ def test_a_very_deep_page_is_read() -> None:
             parse(element * 100_000 + b"deep", "a.html")
 
 
+def test_a_page_without_text_is_no_trap() -> None:
+    """Many elements that show nothing are no deep ones."""
+    parsed = parse(b"<script>" + b"<br>" * 1000, "a.html")
+    assert (parsed.blocks, parsed.warnings) == ([], [])
+
+
+@pytest.mark.parametrize("end", ["</body></html>", "</main></body></html>", "</html>\n\n<!-- x -->\n"])
+def test_what_follows_the_end_of_a_page_is_read(end: str) -> None:
+    """Pages one after the other are read one after the other, and so is what stands after the end of one."""
+    rest = "<main><p>and <b>after</b>.</main>"
+    for again in (rest, f"<!DOCTYPE html><html><body>{rest}</body></html>"):
+        parsed = parse(f"<html><body><p>Before{end}{again}".encode(), "a.html")
+        obeys_the_law(parsed)
+        assert parsed.text.split() == ["Before", "and", "after."]
+
+
 WORDS = "The keeper lights the lamp at dusk and puts it out again when the sun has risen over the bay. "
 
 

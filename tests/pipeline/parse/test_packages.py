@@ -6,6 +6,7 @@ import io
 import re
 import socket
 from functools import cache
+from operator import methodcaller
 from pathlib import Path
 from random import Random
 from zipfile import ZipFile
@@ -182,6 +183,47 @@ def test_entities_are_not_resolved(name: str, monkeypatch: pytest.MonkeyPatch) -
         assert "damaged" in str(rejected) or "no text" in str(rejected)
     else:
         assert set(WORDS.findall(text)) <= {"a", "one", "two"}
+
+
+@each_package
+def test_where_damage_left_no_text_that_is_the_reason(name: str) -> None:
+    """A document whose text is in a part that breaks off before it is rejected for that, and not for being empty."""
+    data, part = PACKAGES[name]
+    with pytest.raises(Rejected, match=f"no text in this .* that can be read: the part {part} is damaged"):
+        parse(edited(data, part, lambda inside: inside[: inside.index(b"one")]), name)
+
+
+@pytest.mark.parametrize(
+    "kind", [b"application/vnd.oasis.o\0endocument.text", b"application/vnd.oasis.opend{ocument.text"]
+)
+def test_where_the_kind_is_damaged_the_name_tells(kind: bytes) -> None:
+    """A package that says of itself what nothing is called is what its name says."""
+    data, _ = PACKAGES["a.odt"]
+    assert parse(edited(data, "mimetype", lambda _: kind), "a.odt").text == "one MARK two"
+
+
+@pytest.mark.parametrize("at", range(0, 60, 7))
+def test_a_kind_that_cannot_be_unpacked_is_damage(at: int) -> None:
+    """A package whose first part is broken is read without it, or there is a reason."""
+    data = bytearray(archive({"mimetype": b"application/vnd.oasis.opendocument.text", "content.xml": b"<a/>"}))
+    data[38 + at % 40] ^= 0xFF
+    with pytest.raises(Rejected, match=r"damaged|in this OpenDocument"):
+        parse(bytes(data), "a.odt")
+
+
+@each_package
+def test_halves_of_characters_do_no_harm(name: str) -> None:
+    """References to the two halves of a character are that character; a half on its own is damage, told as such."""
+    data, part = PACKAGES[name]
+    for halves, whole in (
+        (b"&#xD83D;&#xDE00;", "\U0001f600"),
+        (b"&#55357;&#056832;", "\U0001f600"),
+        (b"&#xdbff;", "\ufffd"),
+    ):
+        parsed = parse(edited(data, part, methodcaller("replace", b"MARK", halves)), name)
+        obeys_the_law(parsed)
+        assert f"one {whole} two" in parsed.text
+        assert parsed.warnings == [f"the part {part} is damaged; what could be read of it was"]
 
 
 @each_package

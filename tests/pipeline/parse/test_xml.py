@@ -30,6 +30,13 @@ def test_any_soup_obeys_the_law(pieces: list[str]) -> None:
         assert "text" in str(rejected)
 
 
+def test_halves_of_characters_are_joined() -> None:
+    """References to the two halves of a character are that character; a half on its own is shown as lost, and told."""
+    parsed = parse(b"<?xml version='1.0'?><r><p>a &#xD83D;&#xDE00; b</p><p x='&#xDC00;'>c &#55296;</p></r>", "a.xml")
+    assert [text for _, text in blocks(parsed)] == ["a \U0001f600 b", "c \ufffd"]
+    assert "halves" in parsed.warnings[0]
+
+
 def test_running_text_stays_together() -> None:
     """Markup inside of a paragraph parts no sentence; titles are headings, by how deep they stand."""
     parsed = parse(
