@@ -191,14 +191,14 @@ class Killing(Effects):
 def test_a_real_engine_killed_and_a_real_run_interrupted(
     workplace: Path, one_engine: VllmEmbedder, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A killed engine ends the run with exit code 1 and a sentence, Ctrl-C with 130; the third run does the rest."""
+    """A killed engine is replaced and the run goes on; Ctrl-C ends it with 130; the next run does the rest."""
     make_documents(workplace / "docs", 300, words=(40, 80))
     environment = {"PYTHONPATH": str(ROOT), "CORPUSVEC_LIMITS__UNIT_DOCUMENTS": "10"}
 
-    def start(**more: str) -> subprocess.Popen[str]:
+    def start() -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "flows.cli", "ingest", "docs"],
-            env={**os.environ, **environment, **more}, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, **environment}, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
 
     def wait_for_vectors(process: subprocess.Popen[str], count: int) -> None:
@@ -207,27 +207,23 @@ def test_a_real_engine_killed_and_a_real_run_interrupted(
             assert process.poll() is None and time.monotonic() < end, process.communicate()
             time.sleep(0.05)
 
-    with start(VLLM_ENABLE_V1_MULTIPROCESSING="1") as process:
+    with start() as process:
         wait_for_vectors(process, 2)
         children = psutil.Process(process.pid).children(recursive=True)
-        engines = [child for child in children if "EngineCore" in " ".join([child.name(), *child.cmdline()])]
+        engines = [child for child in children if "pipeline.embed.worker" in child.cmdline()]
         assert engines, [child.cmdline() for child in children]
         for engine in engines:
             engine.kill()
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 1
-        assert said.strip().splitlines()[-1].startswith("corpusvec: the engine stopped")
-        assert "Traceback" not in said
-        assert not psutil.wait_procs(children, timeout=30)[1], "a process of the run is still there"
-    with start() as process:
-        wait_for_vectors(process, 6)
+        wait_for_vectors(process, 2 + len(list(workplace.glob("data/vectors/*/*.parquet"))))
+        children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
         assert process.returncode == 130
         assert said.strip().splitlines()[-1] == f"corpusvec: stopped; {GO_ON}"
         assert "Traceback" not in said
+        assert not psutil.wait_procs(children, timeout=30)[1], "a process of the run is still there"
     capfd.readouterr()
     assert main(["ingest", "docs", "--json"]) == 0
     counts = json.loads(capfd.readouterr().out)
     assert counts["documents"]["new"] + counts["documents"]["unchanged"] == 300
-    assert counts["documents"]["unchanged"] >= 50
+    assert counts["documents"]["unchanged"] >= 20
