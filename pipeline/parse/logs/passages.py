@@ -3,27 +3,34 @@
 Events are gathered in runs. A run ends at a pause, or when it has shown enough. Of each template a run shows three
 events at most, and only what more than numbers, paths and the like set apart from those it has shown; of a template
 that is new to the log the first three in any case. The others are counted. What was counted is told where the run ends:
-how many events, like what, from when to when, and the words that set them apart. So a million equal lines become one
-text, and yet what an ordinary log names (hosts, users) is there.
+how many events, like what, from when to when, and every word of theirs that the run has not shown. So a million equal
+lines become one text, and yet whatever a log names (hosts, users, addresses, identifiers) is there; numbers and times
+are those of what is shown.
 
 A run that has ended depends on nothing that comes later: a log that grows keeps the passages of all runs but the last.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from pipeline.parse.logs.events import Event
-from pipeline.parse.logs.templates import VARIABLE, Miner
+from pipeline.parse.logs.templates import Miner
 
 _EXAMPLES = 3
-# Messages of a template that are kept to tell apart, and words that are told of them.
+# Messages of a template that are kept to tell apart.
 _MOST_KEPT = 32
-_MOST_WORDS = 16
-# Characters that a run shows.
+# Characters of words that are told in a line.
+_LINE = 240
+# What parts words: any ASCII that is no letter, no digit, and does not occur within identifiers and addresses.
+_PARTING = str.maketrans(dict.fromkeys("!\"#$%&'()*+,/:;<=>?[\\]^`{|}~", " "))
+# A number, with its unit perhaps, or a day and an hour; but no address.
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|\d+-\d+-\d+T\d+|(?!\d+(?:\.\d+){3}\Z)[._-]*\d[\d._-]*[a-zA-Z]{0,3}|[._@-]+")
+# Characters that a run shows and tells.
 _ENOUGH = 32_768
 # A pause is over so many seconds long, and so many times the mean gap between events of late.
 _PAUSE = 1800.0
@@ -91,20 +98,24 @@ class _Pace:
 
 
 class _Like:
-    """The events of one template in a run. `first`, `last` and `levels` are those of the events that are counted."""
+    """The events of one template in a run.
 
-    __slots__ = ("counted", "earliest", "first", "last", "latest", "levels", "said", "shown")
+    `first`, `last` and `levels` are those of the events that are counted, `words` what is told of them.
+    """
+
+    __slots__ = ("counted", "earliest", "first", "last", "latest", "levels", "said", "shown", "words")
 
     def __init__(self, first: Event) -> None:
         self.shown = self.counted = 0
         self.first = self.last = first
         self.earliest = self.latest = first.timestamp
         self.levels: dict[str, int] = {}
-        self.said: dict[str, None] = {}  # what they say, masked
+        self.said: set[str] = set()  # what they say, masked
+        self.words: list[str] = []
 
 
 class _Run:
-    """The events since the last pause, or since enough was shown. `size` is how many characters it shows.
+    """The events since the last pause, or since enough was shown. `size` is how many characters it shows and tells.
 
     `ever` counts what was shown of each template in all runs.
     """
@@ -116,6 +127,7 @@ class _Run:
         self._text = text
         self._shown: list[tuple[str, Event, int]] = []
         self._like: dict[int, _Like] = {}
+        self._words: set[str] = set()  # of what it shows and tells, and numbers that it does not
 
     def add(self, event: Event) -> None:
         """Show `event`, or only count it."""
@@ -133,7 +145,7 @@ class _Run:
                 like.earliest = at
         new = said not in like.said
         if new and len(like.said) < _MOST_KEPT:
-            like.said[said] = None
+            like.said.add(said)
         if like.shown < _EXAMPLES and (new or self._ever[template] < _EXAMPLES):
             like.shown += 1
             self._ever[template] += 1
@@ -143,12 +155,19 @@ class _Run:
             like.first = event
         like.counted += 1
         like.last = event
+        new_words = set(_words(event.of(self._text))) - self._words
+        if new_words:
+            self._words |= new_words
+            told = sorted(word for word in new_words if not _NUMBER.fullmatch(word))
+            like.words += told
+            self.size += sum(map(len, told)) + len(told)
         if event.level is not None:
             like.levels[event.level] = like.levels.get(event.level, 0) + 1
 
     def _show(self, event: Event, template: int) -> None:
         text = event.of(self._text)
         self._shown.append((text, event, template))
+        self._words.update(_words(text))
         self.size += len(text) + 1
 
     def close(self) -> Iterator[Passage]:
@@ -176,10 +195,19 @@ def _tell(template: str, like: _Like) -> str:
     if like.earliest is not None and like.latest is not None:
         form = _FORMATS[like.first.missing]
         told += f", from {like.earliest.strftime(form)} to {like.latest.strftime(form)}"
-    constant = set(template.split())
-    words = [word for word in dict.fromkeys(" ".join(like.said).split()) if word not in constant and _is_name(word)]
-    return f"{told}: {' '.join(words[:_MOST_WORDS])}" if words else told
+    return "\n".join([f"{told}:", *_lines(like.words)]) if like.words else told
 
 
-def _is_name(word: str) -> bool:
-    return VARIABLE not in word and any(map(str.isalnum, word))
+def _lines(words: Sequence[str]) -> Iterator[str]:
+    line = ""
+    for word in words:
+        if line and len(line) + len(word) >= _LINE:
+            yield line
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    yield line
+
+
+def _words(text: str) -> list[str]:
+    return text.translate(_PARTING).split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timedelta
 
 import pytest
@@ -214,3 +215,15 @@ def test_prose_is_no_log() -> None:
     assert not looks_like_log('{"id": 1, "name": "ann"}\n{"id": 2, "name": "bo"}\n')
     assert looks_like_log("2024-05-01 09:30:00 up\n2024-05-01 09:30:01 on\n")
     assert looks_like_log("2024-05-01 09:30:00 ERROR x\n#0 /a.php(12): f()\n#1 {main}\n" * 2)
+
+
+_WORDS = st.sampled_from(["ann", "bob", "10.0.0.1", "10.0.0.2", "blk_-77a", "a.b@c.org", "up", "down", "0x1f", "12ms"])
+
+
+@given(st.lists(st.tuples(_WORDS, _WORDS, st.integers(0, 9)), min_size=1, max_size=60))
+def test_whatever_a_log_names_can_be_searched(events: list[tuple[str, str, int]]) -> None:
+    """Of events that are only counted every name is told, too: users, addresses, identifiers; not numbers and times."""
+    lines = [f"2024-05-01T09:30:0{n}Z INFO login of {who} from {where} took {n}\n" for who, where, n in events]
+    text = parse("".join(lines).encode(), "a.log").text
+    named = {word for who, where, _ in events for word in (who, where)} - {"0x1f", "12ms"}
+    assert named <= set(re.split(r"[\s:,]+", text))
