@@ -20,6 +20,8 @@ def main() -> int:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    # Its own 20 seconds are too few where something else is at work.
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
     # The demo leaves no trace in a Prefect database that may be in use on this machine.
     with tempfile.TemporaryDirectory(prefix="corpusvec-demo-") as home:
         if "PREFECT_API_URL" not in os.environ:
