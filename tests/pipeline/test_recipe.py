@@ -48,7 +48,8 @@ def test_another_model_leaves_parsing(tiny: Model) -> None:
 def test_the_machine_is_no_part_of_a_recipe() -> None:
     """Engine settings and limits have no way into a fingerprint: they are sections of their own."""
     assert set(Settings.model_fields) == {
-        "sources", "data", "store", "collection", "recipe", "engine", "limits", "nightly", "metadata",
+        "sources", "data", "store", "collection", "recipe", "embedder", "endpoint", "engine", "limits", "nightly",
+        "metadata",
     }  # fmt: skip
     assert not set(Engine.model_fields) & set(Recipe.model_fields)
     assert not set(Limits.model_fields) & set(Recipe.model_fields)
