@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,12 @@ def patient() -> Iterator[Pool[Any, Any]]:
 def workers_of(process: int) -> list[psutil.Process]:
     """The worker processes that a process has started."""
     children = psutil.Process(process).children()
-    return [child for child in children if "pipeline.workers" in " ".join(child.cmdline())]
+    found = []
+    for child in children:
+        with suppress(psutil.NoSuchProcess):  # one that has just ended
+            if "pipeline.workers" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 class TestAnswers:
