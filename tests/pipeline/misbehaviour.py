@@ -68,7 +68,7 @@ HANGS: dict[str, Callable[[], Any]] = {
 BALLOONS: dict[str, Callable[[], Any]] = {"balloon": _balloon, "balloon in C": _balloon_in_c}
 CRASHES: dict[str, Callable[[], Any]] = {
     "segfault": _segfault, "abort": os.abort, "exit": partial(os._exit, 0), "leave": partial(sys.exit, 3),
-    "raise": _raise_something,
+    "raise": _raise_something, "close files": partial(os.closerange, 3, 1 << 16),
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
 }  # fmt: skip
 KINDS = {**HANGS, **BALLOONS, **CRASHES}
