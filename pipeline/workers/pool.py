@@ -88,7 +88,7 @@ class Pool(Generic[Request, Answer]):
         self._start, self._workers, self._seconds, self._megabytes = start, workers, seconds, megabytes
         self._queue: deque[_Job] = deque()
         self._bytes = 0  # of requests in the queue
-        self._idle = 0  # threads that wait for requests
+        self._free = 0  # threads without a request
         self._threads: list[threading.Thread] = []
         self._closed = False
         lock = threading.Lock()
@@ -130,12 +130,12 @@ class Pool(Generic[Request, Answer]):
     def _announce(self, job: _Job) -> None:
         """Have somebody do what is in the queue now. Whoever calls has the lock."""
         self._bytes += len(job.request)
-        if self._idle:
-            self._work.notify()
-        elif len(self._threads) < self._workers and not self._closed:
+        if self._free < len(self._queue) and len(self._threads) < self._workers and not self._closed:
+            self._free += 1
             name = f"worker-{len(self._threads)}"
             self._threads.append(threading.Thread(target=self._serve, name=name, daemon=True))
             self._threads[-1].start()
+        self._work.notify()
 
     def _serve(self) -> None:
         worker: Worker | None = None
@@ -157,9 +157,7 @@ class Pool(Generic[Request, Answer]):
         """What to do next: one request, or small ones of one caller that wait; nothing for long; None once closed."""
         with self._work:
             if not (self._queue or self._closed):
-                self._idle += 1
                 self._work.wait(_REST_SECONDS)
-                self._idle -= 1
             if self._closed:
                 return None
             if not self._queue:
@@ -173,6 +171,7 @@ class Pool(Generic[Request, Answer]):
                     break
                 jobs.append(self._queue.popleft())
             self._bytes -= sum(len(job.request) for job in jobs)
+            self._free -= 1
             self._room.notify_all()
         return jobs
 
@@ -185,11 +184,13 @@ class Pool(Generic[Request, Answer]):
         except Exception as error:  # whatever it is, each of them meets it again, or it was another's
             log.debug("%d requests one by one, after: %s", len(jobs), error)
             with self._work:
+                self._free += 1
                 for job in reversed(jobs):
                     job.alone = True
                     self._queue.appendleft(job)
                     self._announce(job)
             return None
+        self._done()
         for job, reply in zip(jobs, replies, strict=True):
             _settle(job, reply)
         return worker
@@ -201,7 +202,9 @@ class Pool(Generic[Request, Answer]):
             while True:
                 worker = worker or self._fresh(check)
                 try:
-                    _settle(job, worker.ask([job.request], self._seconds, check)[0])
+                    reply = worker.ask([job.request], self._seconds, check)[0]
+                    self._done()
+                    _settle(job, reply)
                     return worker
                 except Lost as lost:
                     if not (lost.doubtful and worker.served):
@@ -209,8 +212,14 @@ class Pool(Generic[Request, Answer]):
                     log.info("tried again in a fresh process: %s", lost)
                     worker = None
         except Exception as error:
+            self._done()
             job.future.set_exception(error)
         return None
+
+    def _done(self) -> None:
+        """Called before an answer is told: whoever asks again at once shall find this thread free."""
+        with self._work:
+            self._free += 1
 
     def _go_on(self, stopping: threading.Event) -> None:
         if self._closed or stopping.is_set():
