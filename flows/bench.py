@@ -72,7 +72,7 @@ def measure(
         changed["gpu_memory_utilization"] = _SHARED_MEMORY
     engine = settings.engine.model_copy(update=changed)
     settings = settings.model_copy(update={"recipe": recipe, "engine": engine})
-    model = dummy_model(shape) if shape else load_model(recipe)
+    model = dummy_model(shape, recipe.quantization) if shape else load_model(recipe)
     with tempfile.TemporaryDirectory(prefix="corpusvec-bench-") as scratch:
         folder = Path(scratch)
         if not sources:

@@ -144,11 +144,13 @@ class Corpus:
                 time.sleep(_PAUSE_SECONDS)
 
     def _begin(self, sources: Sequence[str], task: Task, check: Callable[[], None] = lambda: None) -> Ingest:
+        from flows.engines import exact_engine
         from pipeline.ingest import Ingest
 
+        exact = None if self._borrowed else exact_engine(self.settings, self.model)
         return Ingest(
             self.open_sources(sources), self.store, self.recipe, self.tokenizer, self.workers, lambda: self.embedder,
-            self.checkpoints, self.settings.limits, task, check,
+            self.checkpoints, self.settings.limits, task, check, exact,
         )  # fmt: skip
 
     def open_sources(self, sources: Sequence[str]) -> list[Source]:
@@ -346,16 +348,11 @@ class Corpus:
     @property
     def embedder(self) -> Embedder:
         """The engine, started on first use and kept until `close`; or the server that the settings name."""
-        if self._embedder is None and self.settings.embedder == "openai":
-            from pipeline.embed.openai import OpenAIEmbedder
+        if self._embedder is None:
+            from flows.engines import open_embedder
 
-            self._embedder = OpenAIEmbedder(self.model, self.tokenizer, self.settings.endpoint)
-        elif self._embedder is None:
-            from pipeline.embed.vllm import start_engine
-
-            engine = start_engine(self.model, self.settings.engine)
-            self.engine_start_seconds = engine.start_seconds
-            self._embedder = engine
+            self._embedder = open_embedder(self.settings, self.model, self.tokenizer)
+            self.engine_start_seconds = getattr(self._embedder, "start_seconds", 0.0)
         return self._embedder
 
     def close(self) -> None:

@@ -94,6 +94,7 @@ def ingested(report: Report, settings: Settings) -> str:
     lines = [f"{settings.collection} in {settings.store}"]
     lines += _table(figures(counts["planned"], counts), ["planned", "done"])
     if report.embedded:
+        lines += engine(report.engine)
         started = f", and {report.seconds['engine_start']:.1f} s to start the engine"
         lines.append(f"  {report.tokens_per_second:,.0f} tokens/s{started if report.seconds['engine_start'] else ''}")
     elif report.chunks == 0:
@@ -101,6 +102,24 @@ def ingested(report: Report, settings: Settings) -> str:
     lines += rejected(counts["rejected"])
     lines += [f"  warning    {place(uri)}: {warning}" for uri, warning in report.warnings[:_REJECTED_SHOWN]]
     return "\n".join(lines)
+
+
+def engine(found: Mapping[str, Any]) -> list[str]:
+    """What computed a run's vectors."""
+    lines = []
+    if settings := found.get("settings"):
+        numbers = " ".join(str(settings[name]) for name in ("dtype", "quantization") if settings.get(name))
+        graph = "as it stands" if settings.get("enforce_eager") else "compiled"
+        batch = f"batches of {settings['max_num_batched_tokens']:,} tokens in {settings['max_num_seqs']} texts at most"
+        lines.append(f"  engine     {numbers}, {graph}, texts up to {settings['max_model_len']:,} tokens, {batch}")
+    if versions := found.get("versions"):
+        lines.append("  with       " + ", ".join(f"{name} {value}" for name, value in versions.items() if value))
+    if quality := found.get("quality"):
+        lines.append(
+            f"  quantized  cosine to unquantized {quality['least_cosine']:.4f} at least, {quality['mean_cosine']:.4f} "
+            f"on average, nDCG@10 {quality['ndcg']:.3f}, over {quality['texts']} texts"
+        )
+    return lines
 
 
 def rejections(rows: Sequence[Mapping[str, Any]]) -> str:

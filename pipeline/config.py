@@ -39,6 +39,9 @@ class Recipe(_Section):
     #: Length of a vector; None is the model's own. Shorter ones need a Matryoshka model.
     dimensions: int | None = Field(default=None, ge=32)
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    #: "fp8": matrices and their products in 8-bit floats, on GPUs that have them (from 2022 on). About 1.4 times as
+    #: fast; the first run compares a sample's vectors with unquantized ones, and goes no further if they differ.
+    quantization: Literal["fp8"] | None = None
     #: Most tokens in a chunk, special tokens and heading path included; None is 512 or the model's window, whichever
     #: is less; "window" is the model's window.
     chunk_tokens: int | Literal["window"] | None = None

@@ -72,6 +72,7 @@ class Ingest:
         limits: Limits,
         task: Task | None = None,
         check: Callable[[], None] = lambda: None,
+        exact: Callable[[], Embedder] | None = None,
     ) -> None:
         self.run_id = str(uuid.uuid4())
         self.tally = Tally()
@@ -84,7 +85,7 @@ class Ingest:
         self._check = check
         self._vectors = vectors_of(checkpoints, recipe)
         canary = Canary(checkpoints, recipe.model, tokenizer)
-        self._stage = EmbedStage(self._vectors, recipe.model.dimensions, embedder, canary, self._go_on)
+        self._stage = EmbedStage(self._vectors, recipe.model.dimensions, embedder, canary, self._go_on, exact)
         self._tried: dict[int, list[Report]] = {}
         # Opened before any work, so that a store that is away or made for another recipe is told at once.
         self._index = Index(store, recipe, self._vectors)
@@ -223,6 +224,7 @@ class Ingest:
             for first in range(0, len(held), _DELETED_AT_ONCE):
                 self._index.remove(held[first : first + _DELETED_AT_ONCE], report)
             self._ledger.append([self._entries.deleted(row) for row in gone.rows])
+        report.engine = self._stage.engine
         report.warnings += [("engine", text) for text in self._stage.warnings]
         self.tally.add(report)
         total = self.tally.report

@@ -64,7 +64,8 @@ class Figures:
 class Report(Figures):
     """What one run or one work unit did. `seconds` are busy seconds a stage; stages overlap, `total` is the clock.
 
-    `planned` is what was foreseen for it, each unit just before it was done.
+    `planned` is what was foreseen for it, each unit just before it was done. `engine` is what computed its vectors
+    (settings, versions, and the quality of quantized ones beside exact ones); {} if nothing was embedded.
     """
 
     planned: Figures = field(default_factory=Figures)
@@ -72,6 +73,7 @@ class Report(Figures):
     rejected: list[Rejection] = field(default_factory=list)
     warnings: list[tuple[str, str]] = field(default_factory=list)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    engine: dict[str, Any] = field(default_factory=dict)
 
     def add(self, other: Report) -> None:
         """Add another report's counts to this one."""
@@ -81,6 +83,7 @@ class Report(Figures):
             self.seconds[stage] += seconds
         self.rejected += other.rejected
         self.warnings += other.warnings
+        self.engine = other.engine or self.engine
 
     def reject(self, rejection: Rejection) -> None:
         """Count and keep a rejected document."""
@@ -109,6 +112,7 @@ class Report(Figures):
             "rejected": [{"uri": r.uri, "stage": r.stage, "reason": r.reason} for r in self.rejected],
             "warnings": [{"uri": uri, "warning": warning} for uri, warning in self.warnings],
             "seconds": {stage: round(seconds, 3) for stage, seconds in sorted(self.seconds.items())},
+            "engine": self.engine,
             "tokens_per_second": round(self.tokens_per_second, 1),
             "planned": {**self.planned.as_dict(), "seconds": self.planned_seconds},
         }

@@ -18,7 +18,7 @@ from pipeline.checkpoint import Checkpoints, Table
 from pipeline.embed.gate import faults
 from pipeline.embed.model import Model
 from pipeline.embed.tokenizer import token_hash
-from pipeline.errors import Terminal
+from pipeline.errors import Poisoned, Terminal
 from pipeline.ports import Embedder, Tokenizer
 from pipeline.types import Vectors
 
@@ -43,6 +43,11 @@ class Canary:
     def __init__(self, checkpoints: Checkpoints, model: Model, tokenizer: Tokenizer) -> None:
         self._checkpoints, self._model, self._tokenizer = checkpoints, model, tokenizer
 
+    @property
+    def exists(self) -> bool:
+        """Whether this recipe has vectors of before."""
+        return self._checkpoints.canary(self._model.fingerprint).count_rows() > 0
+
     def check(self, embedder: Embedder) -> None:
         """Embed the texts: store them if they are the recipe's first, else compare. Raises Terminal if they differ."""
         versions: Mapping[str, str] | None = getattr(embedder, "versions", None)
@@ -50,8 +55,12 @@ class Canary:
             return
         ids = [self._tokenizer.encode(self._model.document_prompt + text).ids for text in TEXTS]
         ids = [row for row in ids if len(row) <= self._model.window]
-        vectors = embedder.embed(ids)
-        if wrong := faults(vectors, self._model.dimensions):
+        try:
+            vectors = embedder.embed(ids)
+            wrong = faults(vectors, self._model.dimensions)
+        except Poisoned as refused:
+            wrong = dict(refused.faults)
+        if wrong:
             raise Terminal(
                 f"the engine cannot be trusted: of {len(ids)} texts that are always the same, {len(wrong)} came out "
                 f"wrong ({next(iter(wrong.values()))}). Nothing was embedded; try another engine version or dtype"

@@ -45,16 +45,22 @@ class Model:
     dtype: str
     query_prompt: str
     document_prompt: str
+    quantization: str | None = None
 
     @property
     def fingerprint(self) -> str:
-        """Of all that decides a vector besides the token ids: weights, dtype, cut. Pooling is the model's own."""
-        return fingerprint("embed", self.identity, self.dtype, self.dimensions)
+        """Of all that decides a vector besides the token ids: weights, format, cut. Pooling is the model's own."""
+        return fingerprint("embed", self.identity, *self._format, self.dimensions)
 
     @property
     def description(self) -> dict[str, Any]:
         """The same in words, for stamps and messages."""
-        return {"model": self.name, "weights": self.identity, "dtype": self.dtype, "dimensions": self.dimensions}
+        dtype = " ".join(self._format)
+        return {"model": self.name, "weights": self.identity, "dtype": dtype, "dimensions": self.dimensions}
+
+    @property
+    def _format(self) -> tuple[str, ...]:
+        return (self.dtype, self.quantization) if self.quantization else (self.dtype,)
 
     def embedding_key(self, token_hash: str) -> str:
         """What this model's vector of a text is stored under."""
@@ -109,6 +115,7 @@ def load_model(recipe: Recipe, endpoint: Endpoint | None = None) -> Model:
         native_dimensions=native,
         dimensions=_dimensions(recipe, native, config),
         dtype=recipe.dtype,
+        quantization=recipe.quantization,
         query_prompt=prompts.get("query", "") if recipe.query_prompt is None else recipe.query_prompt,
         document_prompt=prompts.get("document", "") if recipe.document_prompt is None else recipe.document_prompt,
     )

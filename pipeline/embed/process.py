@@ -22,6 +22,8 @@ from pipeline.embed.settings import environment
 from pipeline.types import Vectors
 
 _CLOSING_SECONDS = 10.0
+# From the closing of its files to its end, a process that dies with a large memory or a core dump takes a moment.
+_DYING_SECONDS = 5.0
 
 
 class EngineProcess:
@@ -49,6 +51,7 @@ class EngineProcess:
         finally:
             os.close(theirs)
         self._connection = Connection(ours)
+        self._hung_up = False
         with suppress(OSError):  # it died already, which the next poll tells
             self._connection.send(start)
 
@@ -71,7 +74,8 @@ class EngineProcess:
                 return None
             said: Ready | Finished | Failed = self._connection.recv()
             return said
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
+            self._hung_up = True
             raise EOFError from error
 
     def vectors(self, slot: int) -> Vectors:
@@ -91,6 +95,9 @@ class EngineProcess:
 
     def kill(self) -> str:
         """End it, and all that it started, now; returns how it ended, in words."""
+        if self._hung_up:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_DYING_SECONDS)
         code = self._process.poll()
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)

@@ -22,8 +22,9 @@ _GPU_MEMORY = 0.9
 def engine_settings(model: Model, engine: Engine, device: str | None = None) -> dict[str, Any]:
     """The keyword arguments of `vllm.LLM` for this model on this hardware, and `device`.
 
-    `max_num_batched_tokens` is never below the window: a pooling prompt that is split into chunks can hang the engine
-    or come out wrong (vllm-project/vllm#29496, #48901). Prefix caching is off: documents share no prefixes worth it.
+    Raises UsageError for what this hardware cannot do. `max_num_batched_tokens` is never below the window: a pooling
+    prompt that is split into chunks can hang the engine or come out wrong (vllm-project/vllm#29496, #48901). Prefix
+    caching is off: documents share no prefixes worth it.
     """
     device = device or (engine.device if engine.device != "auto" else _detect_device())
     gpu = device == "cuda"
@@ -49,6 +50,10 @@ def engine_settings(model: Model, engine: Engine, device: str | None = None) -> 
     # the worker's own process as well (docs/benchmarks.md).
     if gpu or engine.async_scheduling is not None:
         settings["async_scheduling"] = engine.async_scheduling is not False
+    if model.quantization:
+        if not gpu:
+            raise UsageError(f"quantization is {model.quantization}, which takes a GPU: leave it out on a CPU")
+        settings["quantization"] = model.quantization
     if model.dimensions != model.native_dimensions:
         settings["hf_overrides"] = {"is_matryoshka": True, "matryoshka_dimensions": [model.dimensions]}
     return settings

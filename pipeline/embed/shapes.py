@@ -66,7 +66,7 @@ SHAPES = {
 }
 
 
-def dummy_model(name: str, cache: Path | None = None) -> Model:
+def dummy_model(name: str, quantization: str | None = None, cache: Path | None = None) -> Model:
     """The model of a shape (a key of SHAPES), made in `cache` if it is not there yet (a minute)."""
     shape = SHAPES[name]
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -76,6 +76,7 @@ def dummy_model(name: str, cache: Path | None = None) -> Model:
     return Model(
         path=folder, name=f"{name} (dummy weights)", identity=f"dummy {name}", window=MAX_WINDOW,
         native_dimensions=shape.hidden, dimensions=shape.hidden, dtype="bfloat16", query_prompt="", document_prompt="",
+        quantization=quantization,
     )  # fmt: skip
 
 

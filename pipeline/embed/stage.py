@@ -8,14 +8,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from pipeline.checkpoint import Table, vectors_table
 from pipeline.embed.canary import Canary
 from pipeline.embed.gate import Gate
+from pipeline.embed.quality import Quality, Trial
 from pipeline.errors import Poisoned
 from pipeline.ports import Embedder
 from pipeline.report import Report
@@ -50,14 +51,15 @@ class _Slice:
 class EmbedStage:
     """Shared by the units of a run, which may come in several threads. The engine is asked for with the first text.
 
-    `go_on` raises if the run is to end.
+    `go_on` raises if the run is to end. `exact` opens the same model unquantized, where `embedder` is quantized.
     """
 
     def __init__(
-        self, table: Table, dimensions: int, embedder: Callable[[], Embedder], canary: Canary, go_on: Callable[[], None]
+        self, table: Table, dimensions: int, embedder: Callable[[], Embedder], canary: Canary,
+        go_on: Callable[[], None], exact: Callable[[], Embedder] | None = None,
     ) -> None:  # fmt: skip
         self._table = table
-        self._open = embedder
+        self._open, self._exact = embedder, exact
         self._canary = canary
         self._go_on = go_on
         self._gate = Gate(dimensions)
@@ -66,12 +68,21 @@ class EmbedStage:
         self._faults: dict[str, str] = {}
         self._starting = threading.Lock()
         self._embedder: Embedder | None = None
+        self._quality: Quality | None = None
         self._clock = _Clock()
 
     @property
     def warnings(self) -> list[str]:
         """What befell the engines."""
         return list(getattr(self._embedder, "warnings", ()))
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        """What computes the vectors of this run: settings, versions, and what a trial of them showed; {} if nothing."""
+        told = {name: dict(getattr(self._embedder, name, None) or {}) for name in ("settings", "versions")}
+        if self._quality is not None:
+            told["quality"] = asdict(self._quality)
+        return {name: value for name, value in told.items() if value}
 
     def run(self, keys: Sequence[str], again: frozenset[str], texts: Texts, report: Report) -> dict[str, str]:
         """Put the vectors of `keys` into Parquet: those that it lacks, and those of `again` whatever it has.
@@ -101,7 +112,7 @@ class EmbedStage:
                 forced -= mine
 
     def _embed(self, keys: set[str], texts: Texts, report: Report) -> None:
-        embedder = self._started(report)
+        embedder = self._started(report, lambda: [texts.ids(key) for key in sorted(keys)])
         # Alike lengths together leave a batch no ragged tail.
         rest = deque(sorted(keys, key=lambda key: (-texts.tokens(key), key)))
         done: list[tuple[list[str], Vectors]] = []
@@ -133,11 +144,16 @@ class EmbedStage:
                 # Whatever ends this, what the engine has done is done.
                 self._keep(done, report)
 
-    def _started(self, report: Report) -> Embedder:
+    def _started(self, report: Report, texts: Callable[[], Sequence[Sequence[int]]]) -> Embedder:
         with self._starting:
             if self._embedder is None:
+                trial = None
                 with report.timed("engine_start"):
+                    if self._exact is not None and not self._canary.exists:
+                        trial = Trial(self._exact, texts())
                     embedder = self._open()
+                if trial is not None:
+                    self._quality = trial.judge(embedder)
                 self._canary.check(embedder)
                 self._embedder = embedder
             return self._embedder

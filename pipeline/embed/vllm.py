@@ -149,14 +149,9 @@ def open_dummy(model: Model, engine: Engine) -> VllmEmbedder:
     return VllmEmbedder(model, engine, load_format="dummy")
 
 
-def open_fp8_dummy(model: Model, engine: Engine) -> VllmEmbedder:
-    """`open_dummy`, its matrices in 8-bit floats."""
-    return VllmEmbedder(model, engine, load_format="dummy", quantization="fp8")
-
-
-def start_dummies(model: Model, engine: Engine, fp8: bool = False) -> Pool:
+def start_dummies(model: Model, engine: Engine) -> Pool:
     """`start_engine` on made-up weights."""
-    return Pool(model, engine, f"{__name__}:{'open_fp8_dummy' if fp8 else 'open_dummy'}")
+    return Pool(model, engine, f"{__name__}:open_dummy")
 
 
 def _trim_heap() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -54,8 +55,8 @@ def main() -> None:
 
 def _measure(text: str, gpus: int, options: argparse.Namespace, model: Model) -> None:
     settings = {**json.loads(text), "gpus": gpus}
-    fp8 = settings.pop("fp8", False)
-    pool = start_dummies(model, Engine.model_validate(settings), fp8)
+    quantization = "fp8" if settings.pop("fp8", False) else None
+    pool = start_dummies(replace(model, quantization=quantization), Engine.model_validate(settings))
     try:
         pool.wait()
         texts = _texts(4 * pool.settings["max_num_batched_tokens"] * pool.engines, options.tokens)

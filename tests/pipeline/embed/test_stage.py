@@ -149,6 +149,17 @@ class TestCanary:
             ingest(Broken(VERSIONS), folder)
         assert vectors_in(workplace) == []
 
+    def test_an_engine_that_refuses_its_canary_is_not_used(self, folder: Path, workplace: Path) -> None:
+        """What cannot embed a text that every model can is no engine, and no document is blamed for it."""
+
+        class Refusing(Watched):
+            def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
+                raise Poisoned({1: "it hung"}, super().embed(token_ids))
+
+        with pytest.raises(Terminal, match=r"cannot be trusted.*it hung"):
+            ingest(Refusing(VERSIONS), folder)
+        assert vectors_in(workplace) == []
+
 
 def test_what_befell_the_engines_is_in_the_report(folder: Path) -> None:
     """A lost GPU or a restarted engine is told with the run's other warnings."""
