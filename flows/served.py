@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,16 +62,16 @@ class Served(Corpus):
         self, purpose: str, wait: float | None, mode: Mode = "exclusive", polite: bool = False
     ) -> Iterator[Lock]:
         device: dict[str, Mode] = {f"engine-{socket.gethostname()}": "exclusive"}
-        with (
-            super()._locked(purpose, wait, mode, polite) as collection,
-            held(self.settings.data, device, purpose, wait, polite=polite) as engine,
-            slot(f"corpusvec {ledger_name(self.store, self.settings.data)}"),
-        ):
-            yield _Both(collection, engine)
+        with ExitStack() as stack:
+            locks = [stack.enter_context(super()._locked(purpose, wait, mode, polite))]
+            if self.settings.embedder == "vllm":  # a server's devices are not ours to take turns on
+                locks.append(stack.enter_context(held(self.settings.data, device, purpose, wait, polite=polite)))
+            stack.enter_context(slot(f"corpusvec {ledger_name(self.store, self.settings.data)}"))
+            yield _All(locks)
 
 
-class _Both:
-    def __init__(self, *locks: Lock) -> None:
+class _All:
+    def __init__(self, locks: Sequence[Lock]) -> None:
         self._locks = locks
 
     def check(self) -> None:

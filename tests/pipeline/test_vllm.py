@@ -90,6 +90,17 @@ def test_a_text_as_long_as_the_window_is_embedded_whole(tiny: Model, tiny_engine
     assert not np.array_equal(vectors[0], vectors[1])
 
 
+def test_a_thousand_lengths_at_once(tiny: Model, tiny_engine: VllmEmbedder) -> None:
+    """From a lone special token to thousands of tokens, in any order: each text gets its own vector, and none waits."""
+    chance = random.Random(7)
+    lengths = [1, 2, *(round(2 ** chance.uniform(0, 9)) for _ in range(990)), *range(600, 4_800, 525)]
+    texts = [[chance.randrange(1, 300) for _ in range(length - 1)] + [0] for length in lengths]
+    order = chance.sample(range(len(texts)), len(texts))
+    vectors, shuffled = tiny_engine.embed(texts), tiny_engine.embed([texts[row] for row in order])
+    assert faults(vectors, tiny.dimensions) == {}
+    assert cosines(vectors[order], shuffled).min() >= 0.999
+
+
 def test_one_token_over_the_window_is_an_error_not_a_cut(tiny_engine: VllmEmbedder, tiny: Model) -> None:
     """The engine refuses what it would have to truncate, and goes on afterwards."""
     with pytest.raises(Terminal, match="32768"):
