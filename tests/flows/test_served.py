@@ -1,0 +1,28 @@
+"""What a flow's corpus holds while it works."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+
+from flows.served import Served
+from pipeline.config import load_settings
+from pipeline.errors import Transient
+
+
+@pytest.mark.usefixtures("workplace")
+def test_engines_of_this_machine_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs into two collections take turns on the device; beside a server, which has its own, they need not."""
+    monkeypatch.setattr("flows.served.slot", lambda name: nullcontext())
+
+    def opened(collection: str, embedder: str) -> Served:
+        return Served(load_settings(collection=collection, embedder=embedder))
+
+    with opened("one", "vllm") as one, one._locked("ingest", None) as lock:
+        lock.check()
+        with opened("two", "vllm") as two, pytest.raises(Transient, match="engine"), two._locked("ingest", None):
+            pass
+        with opened("two", "openai") as two, two._locked("ingest", None) as other:
+            other.check()
+            assert not lock.wanted()
