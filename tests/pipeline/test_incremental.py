@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -35,20 +35,9 @@ def folder(workplace: Path) -> Path:
 
 
 @pytest.fixture
-def opened(minilm_engine: VllmEmbedder, workplace: Path) -> Iterator[Callable[..., Corpus]]:
-    """Opens corpora on the session's engine with small chunks, and closes them."""
-    corpora: list[Corpus] = []
-
-    def make(**flags: Any) -> Corpus:
-        for earlier in corpora:
-            earlier.close()
-        recipe = {"chunk_tokens": 40, **flags.pop("recipe", {})}
-        corpora.append(Corpus(embedder=flags.pop("embedder", minilm_engine), recipe=recipe, **flags))
-        return corpora[-1]
-
-    yield make
-    for corpus in corpora:
-        corpus.close()
+def opened(opened: Callable[..., Corpus]) -> Callable[..., Corpus]:
+    """The same with small chunks."""
+    return lambda **flags: opened(**{**flags, "recipe": {"chunk_tokens": 40, **flags.get("recipe", {})}})
 
 
 class NoEngine:

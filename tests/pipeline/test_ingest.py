@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +31,6 @@ def folder(workplace: Path) -> Path:
     for name, text in (("pump.md", PUMP), ("valve.md", VALVE), ("lamp.md", LAMP)):
         (docs / name).write_text(text)
     return docs
-
-
-@pytest.fixture
-def opened(minilm_engine: VllmEmbedder, workplace: Path) -> Iterator[Callable[..., Corpus]]:
-    """Opens corpora on the session's engine, and closes them."""
-    corpora: list[Corpus] = []
-
-    def make(**flags: Any) -> Corpus:
-        for earlier in corpora:
-            earlier.close()
-        corpora.append(Corpus(embedder=flags.pop("embedder", minilm_engine), **flags))
-        return corpora[-1]
-
-    yield make
-    for corpus in corpora:
-        corpus.close()
 
 
 def points(corpus: Corpus) -> dict[str, Point]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from flows import Corpus
-from pipeline.embed.vllm import VllmEmbedder
 from pipeline.types import Point
 from tests.pipeline.test_incremental import NoEngine, documents, points
 
@@ -52,22 +50,6 @@ def folder(workplace: Path) -> Path:
     )
     (docs / "mail.eml").write_bytes(mail({"rope.txt": b"The rope is coiled.", "blank.txt": b" \n"}))
     return docs
-
-
-@pytest.fixture
-def opened(minilm_engine: VllmEmbedder, workplace: Path) -> Iterator[Callable[..., Corpus]]:
-    """Opens corpora on the session's engine, one at a time."""
-    corpora: list[Corpus] = []
-
-    def make(**flags: Any) -> Corpus:
-        for earlier in corpora:
-            earlier.close()
-        corpora.append(Corpus(embedder=flags.pop("embedder", minilm_engine), **flags))
-        return corpora[-1]
-
-    yield make
-    for corpus in corpora:
-        corpus.close()
 
 
 def names(held: dict[str, Point]) -> set[str]:
