@@ -89,6 +89,7 @@ _LOGFMT = re.compile(r"[A-Za-z_@][\w.@-]{0,30}=")
 # java.util.logging puts the level and the message on a second line.
 _CALLER = re.compile(r"[\w.$]+(?: [\w$<>]+)?")
 _MAY_BE_TIME = frozenset("0123456789[<")
+_UNKNOWN: tuple[datetime | None, str] = (None, "")
 _MARKER = re.compile(r"-- .+ --$|==> .+ <==$")
 
 
@@ -102,6 +103,9 @@ class _Reader:
         self._trace = Trace()
         self._text = ""
         self._open: _Open | None = None
+        self._plain: Event | None = None  # what is open, while it is a line whose head is like those before
+        self._plain_head: Head | None = None
+        self._done: Event | None = None  # what was open before that
         self._headed: set[str] = set()  # sources whose lines have heads of their own
         self._doubled = False  # whether a time was put in front of lines that have one
         self._after_blank = True
@@ -116,10 +120,9 @@ class _Reader:
             if end < 0:
                 end = len(text)
             number += 1
-            done = self._open
             if not returns and self._take_quickly(at, end, number):
-                if done is not None:
-                    yield self._close(done)
+                if self._done is not None:
+                    yield self._done
             else:
                 start, line = at, text[at:end]
                 self._after_blank |= not line.strip()
@@ -130,22 +133,38 @@ class _Reader:
                             yield self._close(done)
                     start += len(piece) + 1
             at = end + 1
-        if self._open is not None:
+        if self._plain is not None:
+            yield self._plain
+        elif self._open is not None:
             yield self._close(self._open)
 
     def _take_quickly(self, at: int, end: int, number: int) -> bool:
-        """Open an event with a line, if it has a head like lines before and can be nothing else but a start."""
+        """Make an event of a line, if it has a head like lines before and can be nothing else but a start."""
         event = self._open
-        if event is None or event.wrapped is not None or event.stanza:
+        if event is None:
+            if self._plain is None:
+                return False
+        elif event.wrapped is not None or event.stanza:
             return False
         head = self._heads.read_quickly(self._text, at, end)
         if head is None:
             return False
-        message = self._text[head.at : end].rstrip()
+        kind, time, level, component, pid, host, epoch, start = head
+        message = self._text[start:end].rstrip()
         first = message[:1]
-        if first == "{" or (head.level is None and first in _MAY_BE_TIME) or not self._trace.restart(message):
+        if first == "{" or (level is None and first in _MAY_BE_TIME) or not self._trace.restart(message):
             return False
-        self._open = _Open(at, head.at + len(message), number, head, message)
+        if event is None:
+            self._done = self._plain
+        else:
+            self._done, self._open = self._close(event), None
+        if epoch is not None and kind in YEARLESS:
+            self._clock.expect(float(epoch))
+        moment, missing = self._clock.read(kind, time) or _UNKNOWN
+        self._plain_head = head
+        self._plain = Event._make(
+            (at, start + len(message), number, number, moment, missing, level, component, pid, host, message)
+        )
         self._after_blank = False
         return True
 
@@ -153,6 +172,9 @@ class _Reader:
         """Add a line to the open event; or open another with it, and return the one that was."""
         after_blank, self._after_blank = self._after_blank, False
         event = self._open
+        if self._plain is not None:
+            plain, self._plain = self._plain, None
+            event = self._open = _Open(plain.start, plain.end, plain.line_from, self._plain_head, plain.message)
         end = at + len(text.rstrip())
         if event is not None and event.stanza and self._in_stanza(event, text, number, after_blank):
             event.end, event.line_to = end, number
@@ -264,7 +286,7 @@ class _Reader:
             pid, host = record.pid if pid is None else pid, host or record.host
         if wrapped is not None:
             component, host = component or wrapped.component, host or wrapped.host
-        at, missing = moment or (None, "")
+        at, missing = moment or _UNKNOWN
         return Event._make(
             (event.start, event.end, event.line_from, event.line_to, at, missing, level, component, pid, host, message)
         )

@@ -118,7 +118,7 @@ class Heads:
 
     def _read_known(self, text: str, at: int, end: int, bare: bool) -> Head | None:
         for layout in self._layouts:
-            found = layout.pattern.match(text, at, min(end, at + _LONGEST))
+            found = layout.pattern.match(text, at, end if end - at < _LONGEST else at + _LONGEST)
             if found is not None:
                 if layout is not self._layouts[0]:
                     self._layouts.remove(layout)
