@@ -108,7 +108,7 @@ class _Like:
     `first`, `last` and `levels` are those of the events that are counted, `names` what is told of them.
     """
 
-    __slots__ = ("counted", "earliest", "first", "last", "latest", "levels", "said", "shown", "names")
+    __slots__ = ("counted", "earliest", "first", "last", "latest", "levels", "names", "said", "shown")
 
     def __init__(self, first: Event) -> None:
         self.shown = self.counted = 0
@@ -136,7 +136,13 @@ class _Run:
 
     def add(self, event: Event) -> None:
         """Show `event`, or only count it."""
-        template, said = self._miner.add(event.message)
+        shape = event.shape
+        if shape is None:
+            template, said = self._miner.add(event.message)
+        else:
+            if shape.template is None:
+                shape.template = self._miner.add(event.message)
+            template, said = shape.template
         like = self._like.get(template)
         if like is None:
             like = self._like[template] = _Like(event)
@@ -160,7 +166,7 @@ class _Run:
             like.first = event
         like.counted += 1
         like.last = event
-        names = self._names.add(event.of(self._text))
+        names = self._names.add(event.of(self._text), shape)
         if names:
             like.names += names
             self.size += sum(map(len, names)) + len(names)
@@ -170,7 +176,7 @@ class _Run:
     def _show(self, event: Event, template: int) -> None:
         text = event.of(self._text)
         self._shown.append((text, event, template))
-        self._names.add(text)
+        self._names.add(text, event.shape)
         self.size += len(text) + 1
 
     def close(self) -> Iterator[Passage]:
@@ -210,4 +216,3 @@ def _lines(names: Sequence[str]) -> Iterator[str]:
         else:
             line = f"{line} {word}" if line else word
     yield line
-

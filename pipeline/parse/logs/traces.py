@@ -36,6 +36,11 @@ class Trace:
     def __init__(self) -> None:
         self._within = ""
 
+    @property
+    def is_within(self) -> bool:
+        """Whether there is one."""
+        return bool(self._within)
+
     def start(self, line: str) -> None:
         """Begin with the first line of an event, without its head."""
         self._within = ""
