@@ -76,7 +76,7 @@ _LEVEL_FIRST = re.compile(
     r"|([VDIWEF])/([^\s:(][^:(]*?)\s*(?:\(\s*(\d{1,10})\))?:\s|([a-z]{4}): ([A-Za-z_][\w.]*)\[\d+\]\s*$"
 )
 _UPTIME = re.compile(r"\[\s*\d+\.\d{3,}s?\]\s?")
-_LEAD = re.compile(r"[\[(<]?([A-Za-z]{3,13})(?: error(?=:))?(?:[\])>]|[:!](?=\s))")
+_LEAD = re.compile(r"(?:##)?[\[(<]?([A-Za-z]{3,13})(?: error(?=:))?(?:[\])>]|[:!](?=\s))")
 _LEVEL_KEY = re.compile(r"\b(?:level|lvl|severity)=\"?([A-Za-z]{3,13})\b")
 # %LINEPROTO-5-UPDOWN: as Cisco has it
 _CISCO = re.compile(r"%[A-Z]\w*-([0-7])-\w+:")

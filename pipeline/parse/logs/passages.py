@@ -26,7 +26,7 @@ _EXAMPLES = 3
 # Messages of a template that are kept to tell apart.
 _MOST_KEPT = 32
 # Characters of words that are told in a line.
-_LINE = 240
+_LINE = 80
 # Characters that a run shows and tells.
 _ENOUGH = 32_768
 # A pause is over so many seconds long, and so many times the mean gap between events of late.
