@@ -45,7 +45,11 @@ _MOST_KNOWN = 8
 
 _PARTS = ("level", "component", "pid", "host", "epoch")
 # Levels as heads have them: words, letters, and the priority that syslog adds to its facility.
-_SEVERITIES = BRACKETED | {str(number): level_of_severity(number % 8) for number in range(1000)}
+_SEVERITIES = BRACKETED | {
+    number: level_of_severity(int(number) % 8)
+    for width in (1, 2, 3)
+    for number in map(f"{{:0{width}}}".format, range(1000))
+}
 
 _NOWHERE = (-1, -1)
 
@@ -219,13 +223,13 @@ def _chosen(values: Iterable[tuple[str, _T]]) -> dict[str, _T]:
 
 def _compile(before: _Kinds, time: str, after: _Kinds) -> _Words:
     words = [BEFORE[kind] for kind in before]
-    pattern = "".join(rf"(?:{word.pattern})\s*" for word in words) + rf"[\[(<\"']?({KINDS[time]})"
+    pattern = "".join(rf"(?:{word.pattern})\s*" for word in words) + rf"[\[(<\"']?((?>{KINDS[time]}))"
     roles = [role for word in words for role in word.roles]
     numbers = [*reversed(range(len(roles)))]
     roles.append("time")
     for kind in after:
         word = PLACED[kind] if kind in PLACED else AFTER[kind]
-        pattern += ("" if kind in PLACED else GAP) + f"(?:{word.pattern})"
+        pattern += ("" if kind in PLACED else GAP) + f"(?>{word.pattern})"
         roles += word.roles
     # What is not there is a group that takes no part.
     pattern += "(?:(?!)())?"

@@ -329,3 +329,16 @@ def test_each_digit_counts(line: str) -> None:
             n=n, severity=priorities[n], urgency=urgencies[n], fraction=f".00000{n}" if n else ""
         )
         assert " ".join("-" if value is None else str(value) for value in told) == expected
+
+
+def test_a_time_is_read_whole() -> None:
+    """Among many lines without a level, the times of those that have one are read whole."""
+    lines = [f"2024-05-01 09:30:{n:02},123 {'ERROR [a] ' * (n % 9 == 8)}b c" for n in range(40)]
+    times = [event["timestamp"] for event in events_of("\n".join(lines).encode(), "a.log")]
+    assert times == [f"2024-05-01T09:30:{n:02}.123000+00:00" for n in range(40)]
+
+
+def test_priorities_may_be_padded() -> None:
+    """A priority with zeros before it is read as one without."""
+    (event,) = events_of(b"<034>May  1 09:30:00 web1 su: denied\n", "a.log")
+    assert (event["level"], event["host"], event["component"]) == ("fatal", "web1", "su")
