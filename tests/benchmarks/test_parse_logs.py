@@ -114,9 +114,12 @@ def test_a_million_equal_lines_cost_little() -> None:
     seconds = []
     for lines in (100_000, 1_000_000):
         data = "".join(flood(lines)).encode()
-        started = time.process_time()
-        parsed = parse(data, "a.log")
-        seconds.append(time.process_time() - started)
+        rounds = []
+        for _ in range(2):
+            started = time.process_time()
+            parsed = parse(data, "a.log")
+            rounds.append(time.process_time() - started)
+        seconds.append(min(rounds))
         assert (parsed.metadata["log"]["events"], len(parsed.blocks)) == (lines, 4)
     data = data[: len(data) // 10]
     tracemalloc.start()

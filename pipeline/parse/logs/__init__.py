@@ -9,8 +9,10 @@ records     JSON and logfmt
 wrappers    what container tools put around lines
 stanzas     events of several lines of keys and values
 traces      stack traces
+shapes      what lines have in common that differ in digits only
 events      all of these: text → events
 templates   Drain: messages → templates
+names       what events name: hosts, users, addresses, identifiers
 passages    events → text to be searched, floods told in a few lines
 """
 

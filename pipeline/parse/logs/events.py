@@ -14,6 +14,7 @@ from typing import NamedTuple
 from pipeline.parse.logs import stanzas
 from pipeline.parse.logs.heads import Head, Heads
 from pipeline.parse.logs.records import Record, read_json, read_logfmt
+from pipeline.parse.logs.shapes import Shape, Shapes, key_of
 from pipeline.parse.logs.times import TIME, YEARLESS, Clock, Moment
 from pipeline.parse.logs.traces import Trace
 from pipeline.parse.logs.wrappers import Wrapped, unwrap
@@ -24,7 +25,8 @@ class Event(NamedTuple):
 
     `timestamp` is aware of its zone and None if none is given; `missing` says what of it is not the log's own: ""
     (nothing), "zone" (UTC was assumed), "year" or "date" (and what is finer; see `times`). `level` is one of trace,
-    debug, info, notice, warning, error, fatal, or None. `message` is the first line without its head.
+    debug, info, notice, warning, error, fatal, or None. `message` is the first line without its head,
+    `shape` that of the line, for some events of one line.
     """
 
     start: int
@@ -38,6 +40,7 @@ class Event(NamedTuple):
     pid: int | None
     host: str
     message: str
+    shape: Shape | None = None
 
     def of(self, text: str) -> str:
         """The event as it is written in the log's `text`, a line each for what one line showed in turn."""
@@ -89,6 +92,7 @@ _LOGFMT = re.compile(r"[A-Za-z_@][\w.@-]{0,30}=")
 # java.util.logging puts the level and the message on a second line.
 _CALLER = re.compile(r"[\w.$]+(?: [\w$<>]+)?")
 _MAY_BE_TIME = frozenset("0123456789[<")
+_UNKNOWN: tuple[datetime | None, str] = (None, "")
 _MARKER = re.compile(r"-- .+ --$|==> .+ <==$")
 
 
@@ -98,10 +102,14 @@ class _Reader:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heads = Heads()
+        self._shapes = Shapes()
         self._heads_inside = Heads()
         self._trace = Trace()
         self._text = ""
         self._open: _Open | None = None
+        self._plain: Event | None = None  # what is open, while it is a line whose head is like those before
+        self._plain_time: tuple[str, str, str | None] = ("", "", None)
+        self._done: Event | None = None  # what was open before that
         self._headed: set[str] = set()  # sources whose lines have heads of their own
         self._doubled = False  # whether a time was put in front of lines that have one
         self._after_blank = True
@@ -116,10 +124,9 @@ class _Reader:
             if end < 0:
                 end = len(text)
             number += 1
-            done = self._open
             if not returns and self._take_quickly(at, end, number):
-                if done is not None:
-                    yield self._close(done)
+                if self._done is not None:
+                    yield self._done
             else:
                 start, line = at, text[at:end]
                 self._after_blank |= not line.strip()
@@ -130,22 +137,56 @@ class _Reader:
                             yield self._close(done)
                     start += len(piece) + 1
             at = end + 1
-        if self._open is not None:
+        if self._plain is not None:
+            yield self._plain
+        elif self._open is not None:
             yield self._close(self._open)
 
     def _take_quickly(self, at: int, end: int, number: int) -> bool:
-        """Open an event with a line, if it has a head like lines before and can be nothing else but a start."""
+        """Make an event of a line, if its shape or its head is known, and it can be nothing else but a start."""
         event = self._open
-        if event is None or event.wrapped is not None or event.stanza:
+        if event is None:
+            if self._plain is None:
+                return False
+        elif event.wrapped is not None or event.stanza:
             return False
-        head = self._heads.read_quickly(self._text, at, end)
-        if head is None:
-            return False
-        message = self._text[head.at : end].rstrip()
-        first = message[:1]
-        if first == "{" or (head.level is None and first in _MAY_BE_TIME) or not self._trace.restart(message):
-            return False
-        self._open = _Open(at, head.at + len(message), number, head, message)
+        line = self._text[at:end]
+        shape = self._shapes.get(key_of(line.encode())) if line.isascii() and not self._trace.is_within else None
+        layout = shape.layout if shape is not None else None
+        if layout is not None and line.startswith(layout.lead, layout.time[0]):
+            kind, (first, last), _, level, component, component_at, pid_at, host, host_at, start, end = layout
+            time = line[first:last]
+            if component_at is not None:
+                component = line[component_at[0] : component_at[1]]
+            if host_at is not None:
+                host = line[host_at[0] : host_at[1]]
+            pid = int(line[pid_at[0] : pid_at[1]]) if pid_at is not None else None
+            message, epoch = line[start:end], None
+        else:
+            found = self._heads.read_quickly(line)
+            if found is None:
+                return False
+            (kind, time, level, component, pid, host, epoch, start), layout = found
+            message = line[start:].rstrip()
+            initial = message[:1]
+            if initial == "{" or (level is None and initial in _MAY_BE_TIME) or not self._trace.restart(message):
+                return False
+            shape = None
+            if layout is not None and line.isascii() and not self._trace.is_within:
+                shape = self._shapes.add(key_of(line.encode()))
+                shape.layout = layout
+        if event is None:
+            self._done = self._plain
+        else:
+            self._done, self._open = self._close(event), None
+        if epoch is not None and kind in YEARLESS:
+            self._clock.expect(float(epoch))
+        moment, missing = self._clock.read(kind, time) or _UNKNOWN
+        self._plain_time = kind, time, epoch
+        end = at + start + len(message)
+        self._plain = Event._make(
+            (at, end, number, number, moment, missing, level, component, pid, host, message, shape)
+        )
         self._after_blank = False
         return True
 
@@ -153,6 +194,11 @@ class _Reader:
         """Add a line to the open event; or open another with it, and return the one that was."""
         after_blank, self._after_blank = self._after_blank, False
         event = self._open
+        if self._plain is not None:
+            plain, self._plain = self._plain, None
+            kind, time, epoch = self._plain_time
+            above = Head(kind, time, plain.level, plain.component, plain.pid, plain.host, epoch, 0)
+            event = self._open = _Open(plain.start, plain.end, plain.line_from, above, plain.message)
         end = at + len(text.rstrip())
         if event is not None and event.stanza and self._in_stanza(event, text, number, after_blank):
             event.end, event.line_to = end, number
@@ -264,9 +310,22 @@ class _Reader:
             pid, host = record.pid if pid is None else pid, host or record.host
         if wrapped is not None:
             component, host = component or wrapped.component, host or wrapped.host
-        at, missing = moment or (None, "")
+        at, missing = moment or _UNKNOWN
         return Event._make(
-            (event.start, event.end, event.line_from, event.line_to, at, missing, level, component, pid, host, message)
+            (
+                event.start,
+                event.end,
+                event.line_from,
+                event.line_to,
+                at,
+                missing,
+                level,
+                component,
+                pid,
+                host,
+                message,
+                None,
+            )
         )
 
     def _moment(self, wrapped: Wrapped | None, record: Record | None) -> Moment | None:

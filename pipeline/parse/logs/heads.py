@@ -2,7 +2,7 @@
 
 Logs agree on what a head holds and on little else, so hardly any is described as a whole here: a head is a time, words
 of a few known kinds before and after it, in any order, and it ends where something comes that is no such word. Which
-words followed each other is a line's layout; most lines of a log have the layout of one before, and are read with that.
+words followed each other is remembered; in most lines of a log they are those of a line before.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from pipeline.parse.logs.levels import BRACKETED, LEVELS, MARKED, level_of_severity
-from pipeline.parse.logs.times import EPOCH, KINDS, TIME
+from pipeline.parse.logs.shapes import Layout, Span
+from pipeline.parse.logs.times import EPOCH, KINDS, TIME, YEARLESS
 from pipeline.parse.logs.words import AFTER, BEFORE, GAP, PLACED, PLACED_AFTER, Word, ends, follows
 
 
@@ -38,13 +39,19 @@ class Head(NamedTuple):
 _LONGEST = 400
 _TIME_WITHIN = 120
 _MOST_WORDS = 8
-# A layout that was met so often is worth the time that it takes to compile; logs have a few.
+# Words that followed each other so often are worth the time that it takes to compile; a log has a few.
 _OFTEN = 5
-_MOST_LAYOUTS = 8
+_MOST_KNOWN = 8
 
 _PARTS = ("level", "component", "pid", "host", "epoch")
 # Levels as heads have them: words, letters, and the priority that syslog adds to its facility.
-_SEVERITIES = BRACKETED | {str(number): level_of_severity(number % 8) for number in range(1000)}
+_SEVERITIES = BRACKETED | {
+    number: level_of_severity(int(number) % 8)
+    for width in (1, 2, 3)
+    for number in map(f"{{:0{width}}}".format, range(1000))
+}
+
+_NOWHERE = (-1, -1)
 
 _T = TypeVar("_T")
 _State = tuple[bool, bool]  # whether a level, and whether a component, was found
@@ -73,15 +80,15 @@ _LEVEL_FIRST = re.compile(
     r"|([VDIWEF])/([^\s:(][^:(]*?)\s*(?:\(\s*(\d{1,10})\))?:\s|([a-z]{4}): ([A-Za-z_][\w.]*)\[\d+\]\s*$"
 )
 _UPTIME = re.compile(r"\[\s*\d+\.\d{3,}s?\]\s?")
-_LEAD = re.compile(r"[\[(<]?([A-Za-z]{3,13})(?: error(?=:))?(?:[\])>]|[:!](?=\s))")
+_LEAD = re.compile(r"(?:##)?[\[(<]?([A-Za-z]{3,13})(?: error(?=:))?(?:[\])>]|[:!](?=\s))")
 _LEVEL_KEY = re.compile(r"\b(?:level|lvl|severity)=\"?([A-Za-z]{3,13})\b")
 # %LINEPROTO-5-UPDOWN: as Cisco has it
 _CISCO = re.compile(r"%[A-Z]\w*-([0-7])-\w+:")
 _LOGGER_LAST = re.compile(r"\(([A-Za-z_]\w*(?:\.[\w$]+)+)\)\s*$")
 
 
-class _Layout(NamedTuple):
-    """What matches heads of one layout: the kind of their time, and the groups that hold it and the other parts.
+class _Words(NamedTuple):
+    """What matches heads of the same words: the kind of their time, and the groups that hold it and the other parts.
 
     `bare` is whether there are no other parts.
     """
@@ -97,35 +104,45 @@ class Heads:
 
     def __init__(self) -> None:
         self._met: Counter[tuple[_Kinds, str, _Kinds]] = Counter()
-        self._layouts: list[_Layout] = []
+        self._known: list[_Words] = []
 
     def read(self, line: str) -> Head | None:
         """The head of a line that begins an event; None if it has neither a time where one belongs nor a level."""
         if not line or line[0].isspace():
             return None
-        head = self._read_known(line, 0, len(line), bare=True)
+        head = self._read_known(line)
         if head is not None:
             return head
         head = self._scan(line) if _MAY_HAVE_TIME.search(line, 0, _TIME_WITHIN) else None
         return head or _without_time(line)
 
-    def read_quickly(self, text: str, at: int, end: int) -> Head | None:
-        """The head of the line `text[at:end]` if it has a layout that was met often, and is more than a time.
+    def read_quickly(self, line: str) -> tuple[Head, Layout | None] | None:
+        """The head of a line if it has words that were met often, and more than a time; None for others.
 
-        Its `at` counts in `text`.
+        And where its parts stand in any line of the same shape, None if digits decide what they are.
         """
-        return self._read_known(text, at, end, bare=False)
+        found = self._match(line)
+        if found is None or found[0].bare:
+            return None
+        words, match = found
+        head = _head(line, words.kind, match.group(*words.groups), match.end(), len(line))
+        return head, _layout(line, head, match, words.groups)
 
-    def _read_known(self, text: str, at: int, end: int, bare: bool) -> Head | None:
-        for layout in self._layouts:
-            found = layout.pattern.match(text, at, min(end, at + _LONGEST))
+    def _read_known(self, line: str) -> Head | None:
+        found = self._match(line)
+        if found is None:
+            return None
+        words, match = found
+        return _head(line, words.kind, match.group(*words.groups), match.end(), len(line))
+
+    def _match(self, line: str) -> tuple[_Words, re.Match[str]] | None:
+        for words in self._known:
+            found = words.pattern.match(line, 0, _LONGEST)
             if found is not None:
-                if layout is not self._layouts[0]:
-                    self._layouts.remove(layout)
-                    self._layouts.insert(0, layout)
-                if layout.bare and not bare:
-                    return None
-                return _head(text, layout.kind, found.group(*layout.groups), found.end(), end)
+                if words is not self._known[0]:
+                    self._known.remove(words)
+                    self._known.insert(0, words)
+                return words, found
         return None
 
     def _scan(self, line: str) -> Head | None:
@@ -137,10 +154,10 @@ class Heads:
         kinds, values = before
         kind = time.lastgroup or ""
         kinds_after, values_after, end = _read_after(line, kind, time.end(), "rfc5424" in kinds)
-        layout = kinds, kind, kinds_after
-        self._met[layout] += 1
-        if self._met[layout] == _OFTEN and len(self._layouts) < _MOST_LAYOUTS:
-            self._layouts.append(_compile(*layout))
+        words = kinds, kind, kinds_after
+        self._met[words] += 1
+        if self._met[words] == _OFTEN and len(self._known) < _MOST_KNOWN:
+            self._known.append(_compile(*words))
         parts = _chosen([*reversed(values), *values_after])
         return _head(line, kind, (time[0], *map(parts.get, _PARTS)), end, len(line))
 
@@ -204,15 +221,15 @@ def _chosen(values: Iterable[tuple[str, _T]]) -> dict[str, _T]:
     return parts
 
 
-def _compile(before: _Kinds, time: str, after: _Kinds) -> _Layout:
+def _compile(before: _Kinds, time: str, after: _Kinds) -> _Words:
     words = [BEFORE[kind] for kind in before]
-    pattern = "".join(rf"(?:{word.pattern})\s*" for word in words) + rf"[\[(<\"']?({KINDS[time]})"
+    pattern = "".join(rf"(?:{word.pattern})\s*" for word in words) + rf"[\[(<\"']?((?>{KINDS[time]}))"
     roles = [role for word in words for role in word.roles]
     numbers = [*reversed(range(len(roles)))]
     roles.append("time")
     for kind in after:
         word = PLACED[kind] if kind in PLACED else AFTER[kind]
-        pattern += ("" if kind in PLACED else GAP) + f"(?:{word.pattern})"
+        pattern += ("" if kind in PLACED else GAP) + f"(?>{word.pattern})"
         roles += word.roles
     # What is not there is a group that takes no part.
     pattern += "(?:(?!)())?"
@@ -221,7 +238,7 @@ def _compile(before: _Kinds, time: str, after: _Kinds) -> _Layout:
     one, two, three, four, five, six = (parts.get(role, len(roles) + 1) for role in ("time", *_PARTS))
     if not (after and ends(after[-1])):
         pattern += f"(?!{_NEXT[_state(after)]}){GAP}"
-    return _Layout(re.compile(pattern), time, (one, two, three, four, five, six), bare=len(set(roles)) == 1)
+    return _Words(re.compile(pattern), time, (one, two, three, four, five, six), bare=len(set(roles)) == 1)
 
 
 def _head(text: str, kind: str, parts: Sequence[str | None], at: int, end: int) -> Head:
@@ -245,6 +262,29 @@ def _head(text: str, kind: str, parts: Sequence[str | None], at: int, end: int) 
             at,
         )
     )
+
+
+def _layout(line: str, head: Head, found: re.Match[str], groups: tuple[int, ...]) -> Layout | None:
+    """Where a head's parts stand in lines of the same shape as `line`; None if digits decide more than their values."""
+    time, level, component, pid, host, epoch = (found.span(group) for group in groups)
+    in_digits = any(map(str.isdecimal, line[slice(*level)])) if level[0] >= 0 else "%" in line[head.at : head.at + 60]
+    if in_digits or (epoch[0] >= 0 and head.kind in YEARLESS):
+        return None
+    lead = head.time[: {"compact": 2, "basic": 2, "epoch": 1}.get(head.kind, 0)]
+    spans = _digits_at(line, head.component, component), _digits_at(line, head.host, host)
+    if _NOWHERE in spans:
+        return None
+    return Layout(
+        head.kind, time, lead, head.level, head.component, spans[0], pid if head.pid is not None else None, head.host,
+        spans[1], head.at, len(line.rstrip()),
+    )  # fmt: skip
+
+
+def _digits_at(line: str, value: str, span: Span) -> Span | None:
+    """Where a value that has digits stands, None for one that has none; `_NOWHERE` if it is not what stands there."""
+    if not any(map(str.isdecimal, value)):
+        return None
+    return span if line[slice(*span)] == value else _NOWHERE
 
 
 def _leading_level(text: str, at: int, end: int) -> str | None:

@@ -12,30 +12,28 @@ A run that has ended depends on nothing that comes later: a log that grows keeps
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 
 from pipeline.parse.logs.events import Event
+from pipeline.parse.logs.names import Names
 from pipeline.parse.logs.templates import Miner
 
 _EXAMPLES = 3
 # Messages of a template that are kept to tell apart.
 _MOST_KEPT = 32
 # Characters of words that are told in a line.
-_LINE = 240
-# What parts words: any ASCII that is no letter, no digit, and does not occur within identifiers and addresses.
-_PARTING = str.maketrans(dict.fromkeys("!\"#$%&'()*+,/:;<=>?[\\]^`{|}~", " "))
-# A number, with its unit perhaps, or a day and an hour; but no address.
-_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|\d+-\d+-\d+T\d+|(?!\d+(?:\.\d+){3}\Z)[._-]*\d[\d._-]*[a-zA-Z]{0,3}|[._@-]+")
+_LINE = 80
 # Characters that a run shows and tells.
 _ENOUGH = 32_768
 # A pause is over so many seconds long, and so many times the mean gap between events of late.
 _PAUSE = 1800.0
 _MEAN_GAPS = 20
 _LATELY = 256
+_BATCH = 256
 _LONGEST_TEMPLATE = 300
 # How a time is told whose day, or year, the log does not know.
 _FORMATS = {"date": "%H:%M:%S", "year": "%m-%d %H:%M:%S", "zone": "%Y-%m-%d %H:%M:%S", "": "%Y-%m-%d %H:%M:%S%z"}
@@ -62,14 +60,18 @@ class Passage(NamedTuple):
 def read_passages(text: str, events: Iterable[Event], miner: Miner) -> Iterator[Passage]:
     """The passages of a log's `text`, in order. `miner` finds the templates of its events."""
     pace = _Pace()
+    names = Names()
     ever = Counter[int]()
-    run = _Run(text, miner, ever)
-    for event in events:
-        pause = pace.pauses_before(event)
-        if pause or run.size >= _ENOUGH:
-            yield from run.close()
-            run = _Run(text, miner, ever)
-        run.add(event)
+    run = _Run(text, miner, names, ever)
+    events = iter(events)
+    # Some at a time: a processor is quicker at one thing after the other than at all of them in turn.
+    while batch := [*islice(events, _BATCH)]:
+        for event in batch:
+            if pace.pauses_before(event) or run.size >= _ENOUGH:
+                yield from run.close()
+                names.start()
+                run = _Run(text, miner, names, ever)
+            run.add(event)
     yield from run.close()
 
 
@@ -90,20 +92,23 @@ class _Pace:
         if last is None:
             return False
         gap = abs((at - last).total_seconds())
-        longest = max(_PAUSE, _MEAN_GAPS * self._gap)
-        self._gaps += self._gaps < _LATELY
+        longest = _MEAN_GAPS * self._gap
+        if longest < _PAUSE:
+            longest = _PAUSE
+        if self._gaps < _LATELY:
+            self._gaps += 1
         # One weekend is not to make nights look short.
-        self._gap += (min(gap, 10 * longest) - self._gap) / self._gaps
+        self._gap += ((gap if gap < 10 * longest else 10 * longest) - self._gap) / self._gaps
         return gap > longest
 
 
 class _Like:
     """The events of one template in a run.
 
-    `first`, `last` and `levels` are those of the events that are counted, `words` what is told of them.
+    `first`, `last` and `levels` are those of the events that are counted, `names` what is told of them.
     """
 
-    __slots__ = ("counted", "earliest", "first", "last", "latest", "levels", "said", "shown", "words")
+    __slots__ = ("counted", "earliest", "first", "last", "latest", "levels", "names", "said", "shown")
 
     def __init__(self, first: Event) -> None:
         self.shown = self.counted = 0
@@ -111,7 +116,7 @@ class _Like:
         self.earliest = self.latest = first.timestamp
         self.levels: dict[str, int] = {}
         self.said: set[str] = set()  # what they say, masked
-        self.words: list[str] = []
+        self.names: list[str] = []
 
 
 class _Run:
@@ -120,18 +125,24 @@ class _Run:
     `ever` counts what was shown of each template in all runs.
     """
 
-    def __init__(self, text: str, miner: Miner, ever: Counter[int]) -> None:
+    def __init__(self, text: str, miner: Miner, names: Names, ever: Counter[int]) -> None:
         self.size = 0
         self._miner = miner
+        self._names = names
         self._ever = ever
         self._text = text
         self._shown: list[tuple[str, Event, int]] = []
         self._like: dict[int, _Like] = {}
-        self._words: set[str] = set()  # of what it shows and tells, and numbers that it does not
 
     def add(self, event: Event) -> None:
         """Show `event`, or only count it."""
-        template, said = self._miner.add(event.message)
+        shape = event.shape
+        if shape is None:
+            template, said = self._miner.add(event.message)
+        else:
+            if shape.template is None:
+                shape.template = self._miner.add(event.message)
+            template, said = shape.template
         like = self._like.get(template)
         if like is None:
             like = self._like[template] = _Like(event)
@@ -155,19 +166,17 @@ class _Run:
             like.first = event
         like.counted += 1
         like.last = event
-        new_words = set(_words(event.of(self._text))) - self._words
-        if new_words:
-            self._words |= new_words
-            told = sorted(word for word in new_words if not _NUMBER.fullmatch(word))
-            like.words += told
-            self.size += sum(map(len, told)) + len(told)
+        names = self._names.add(event.of(self._text), shape)
+        if names:
+            like.names += names
+            self.size += sum(map(len, names)) + len(names)
         if event.level is not None:
             like.levels[event.level] = like.levels.get(event.level, 0) + 1
 
     def _show(self, event: Event, template: int) -> None:
         text = event.of(self._text)
         self._shown.append((text, event, template))
-        self._words.update(_words(text))
+        self._names.add(text, event.shape)
         self.size += len(text) + 1
 
     def close(self) -> Iterator[Passage]:
@@ -195,19 +204,15 @@ def _tell(template: str, like: _Like) -> str:
     if like.earliest is not None and like.latest is not None:
         form = _FORMATS[like.first.missing]
         told += f", from {like.earliest.strftime(form)} to {like.latest.strftime(form)}"
-    return "\n".join([f"{told}:", *_lines(like.words)]) if like.words else told
+    return "\n".join([f"{told}:", *_lines(like.names)]) if like.names else told
 
 
-def _lines(words: Sequence[str]) -> Iterator[str]:
+def _lines(names: Sequence[str]) -> Iterator[str]:
     line = ""
-    for word in words:
+    for word in names:
         if line and len(line) + len(word) >= _LINE:
             yield line
             line = word
         else:
             line = f"{line} {word}" if line else word
     yield line
-
-
-def _words(text: str) -> list[str]:
-    return text.translate(_PARTING).split()

@@ -25,20 +25,21 @@ class Record(NamedTuple):
 # What loggers call the same thing, the most telling first; a dot leads into an object inside.
 _TIME = (
     "timestamp @timestamp time ts @t datetime date eventTime event_time asctime t t.$date timeMillis "
-    "instant.epochSecond __REALTIME_TIMESTAMP log.time"
+    "instant.epochSecond timestamp.seconds timeUnixNano __REALTIME_TIMESTAMP log.time"
 ).split()
 _LEVEL = (
-    "level severity levelname log.level @l loglevel log_level lvl level_name severity_text PRIORITY priority s"
+    "level severity levelname log.level @l loglevel log_level lvl level_name severity_text severityText PRIORITY "
+    "priority jsonPayload.level s"
 ).split()
 _COMPONENT = (
     "logger logger_name loggerName component module name log.logger SourceContext Properties.SourceContext "
     "SYSLOG_IDENTIFIER _COMM category channel service.name service app program caller facility eventSource c"
 ).split()
 _HOST = "host hostname host.name host.hostname _HOSTNAME node server MachineName".split()
-_PID = "pid process_id process.pid _PID SYSLOG_PID processId proc_id".split()
+_PID = "pid process_id process.pid _PID SYSLOG_PID processId proc_id process".split()
 _MESSAGE = (
     "message msg short_message MESSAGE log @m @mt event text body jsonPayload.message textPayload "
-    "RenderedMessage MessageTemplate eventName"
+    "RenderedMessage MessageTemplate body.stringValue eventName"
 ).split()
 
 _PAIR = re.compile(r"([A-Za-z_@][\w.@/-]*)=(\"(?:[^\"\\]|\\.)*\"|[^\s\"]*)(?:\s+|$)")

@@ -92,7 +92,10 @@ class Moment(NamedTuple):
 
 
 class _Frame(NamedTuple):
-    """What stands around the time of day in a time, `text[start:end]`, and in ISO 8601."""
+    """What stands around the time of day in a time, `text[start:end]`, and in ISO 8601.
+
+    `plain` is whether the time of day is written as ISO 8601 has it.
+    """
 
     length: int
     start: int
@@ -102,6 +105,7 @@ class _Frame(NamedTuple):
     date: str
     zone: str
     missing: str
+    plain: bool
 
 
 def is_dated(at: datetime) -> bool:
@@ -141,13 +145,15 @@ class Clock:
         """The moment, if all but the time of day is written as in the time before: it mostly is, and this is quick."""
         if self._frame is None:
             return None
-        length, start, end, before, after, date, zone, missing = self._frame
-        if len(text) != length or text[:start] != before or text[end:] != after:
+        length, start, end, before, after, date, zone, missing, plain = self._frame
+        if len(text) != length or not (text.startswith(before) and text.endswith(after)):
             return None
+        clock = text[start:end]
         try:
-            return Moment(datetime.fromisoformat(f"{date}{_iso_time(text[start:end])}{zone}"), missing)
+            at = datetime.fromisoformat(f"{date}{clock if plain else _iso_time(clock)}{zone}")
         except ValueError:  # a leap second, say
             return None
+        return Moment._make((at, missing))
 
     def _from_scratch(self, kind: str, text: str) -> Moment | None:
         if kind == "iso":
@@ -229,11 +235,13 @@ def _frame(text: str, moment: Moment) -> _Frame | None:
     start, end = clock.span()
     written = moment.at.isoformat()
     date, zone = written[:11], written[19:].lstrip(".0123456789")
+    time = _iso_time(text[start:end])
     try:
-        same = datetime.fromisoformat(f"{date}{_iso_time(text[start:end])}{zone}") == moment.at
+        same = datetime.fromisoformat(f"{date}{time}{zone}") == moment.at
     except ValueError:
         return None
-    return _Frame(len(text), start, end, text[:start], text[end:], date, zone, moment.missing) if same else None
+    plain = time == text[start:end]
+    return _Frame(len(text), start, end, text[:start], text[end:], date, zone, moment.missing, plain) if same else None
 
 
 def _iso_time(text: str) -> str:

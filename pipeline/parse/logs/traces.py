@@ -12,7 +12,7 @@ _FRAME = re.compile(
     r"|File \".*\", line \d+|During handling of the above exception|The above exception was the direct cause"
     r"|--- End of (?:stack trace|inner exception)|from \S+:\d+:in [`']|#\d+ +(?:0x[0-9a-f]+ |\S+\(\d+\): |\{main\})"
     r"|goroutine \d+ \[|created by [\w./*()-]+|\S+\.go:\d+(?: \+0x[0-9a-f]+)?$|exit status \d+$|\[signal SIG"
-    r"|Stack trace:$|thrown in |stack backtrace:$|note: (?:run with|some details) "
+    r"|Stack trace:$|thrown in |stack backtrace:$|note: (?:run with|[Ss]ome details) "
     r"|\d+: +(?:0x[0-9a-f]+ - )?[\w<]+(?:::|$)"
 )
 # How those begin that stand behind heads of their own.
@@ -35,6 +35,11 @@ class Trace:
 
     def __init__(self) -> None:
         self._within = ""
+
+    @property
+    def is_within(self) -> bool:
+        """Whether there is one."""
+        return bool(self._within)
 
     def start(self, line: str) -> None:
         """Begin with the first line of an event, without its head."""

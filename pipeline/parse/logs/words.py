@@ -83,11 +83,13 @@ PLACED = {
     "logcat": Word(
         r"\s+(\d+)(?:[-\s/]+\d+)?\s+(?:\S+\s+)?([VDIWEFA])[ /]([^:]{1,80}?)\s*:(?:\s|$)", ("pid", "level", "component")
     ),
+    # D/Some tag( 1702): message
+    "tagged": Word(r"\s+([VDIWEFA])/([^\s:(][^:(]{0,80}?)\s*\(\s*(\d+)\):(?:\s|$)", ("level", "component", "pid")),
 }
 PLACED_AFTER = {
     "syslog": ("syslog",),
-    "iso": ("zoned", "journal", "instance", "logcat"),
-    "month_day": ("logcat",),
+    "iso": ("zoned", "journal", "instance", "logcat", "tagged"),
+    "month_day": ("logcat", "tagged"),
 }
 
 #: What may follow a time in any order.
@@ -129,11 +131,13 @@ AFTER = {
     "bracket": Word(r"(?:\[(?:[^\[\]]|\[[^\[\]]*\]){0,240}\](?=[\s:|,\[(-]):?|[({<][\w.:/ #-]{1,80}[)}>](?=[\s:]):?)"),
     # sshd[123]:  org.apache.Client:  main.cc:12]
     "named": Word(rf"({_NAME}|[\w.$]+\.\[\S+)(?:\[(\d+)\])?(?:\s*:(?=\s|$)|\](?=\s))\s?", ("component", "pid")),
+    # hostd[812] after a level
+    "daemon": Word(rf"({_NAME})\[(\d{{1,10}})\](?=\s)", ("component", "pid")),
     # c.e.App -  tag |
     "name": Word(rf"({_NAME})(?:\s\*\d+)?(?=\s+-+\s|\s*\||;\S)", ("component",)),
     # CBS      in a column of its own; Service Control Manager between tabs
     "column": Word(r"((?>[A-Za-z][\w.:]*))(?=\s{3,})", ("component",)),
-    "cell": Word(r"(?<=\t)([A-Za-z](?:[\w .:-]{0,60}[\w.:-])?)(?=\t)", ("component",)),
+    "cell": Word(r"(?<=\t)([A-Za-z](?:[\w .:/-]{0,60}[\w.:-])?)(?=\t)", ("component",)),
     # my.module in front of a level
     "front": Word(rf"((?=[\w.$/@-]*[a-z])(?>[\w.$/@-]+))(?=\s+{_CAPITALS}[\s:])", ("component",)),
     "php": Word(r"(PHP)(?=\s)", ("component",)),
@@ -147,7 +151,7 @@ def follows(kind: str, level: bool, component: bool) -> bool:
     roles = AFTER[kind].roles
     if (level and "level" in roles) or (component and "component" in roles):
         return False
-    return level or kind != "dotted"
+    return level or kind not in ("dotted", "daemon")
 
 
 def ends(kind: str) -> bool:

@@ -133,7 +133,24 @@ LINES = [
         "2016-09-28 04:30:31, Error                 CSI    0001@2016/9/27 Init",
         "2016-09-28T04:30:31+00:00 error CSI - -",
     ),
+    ("05-01 09:30:00.123 E/ActivityManager( 1702): x", "~05-01T09:30:00.123000+00:00 error ActivityManager - 1702"),
+    # Builds and machines
+    ("2024-05-01T09:30:00.1234567Z ##[error]Process ended", "2024-05-01T09:30:00.123456+00:00 error - - -"),
+    ("2024-05-01T09:30:00.123Z info hostd[812] [sub=Vim] x", "2024-05-01T09:30:00.123000+00:00 info hostd - 812"),
+    ("2024-05-01T09:30:00.1+0200\tERROR\tdb/db.go:12\tlost", "2024-05-01T09:30:00.100000+02:00 error db/db.go:12 - -"),
     # Records
+    (
+        '{"timeUnixNano":"1714555800123000000","severityText":"ERROR","body":{"stringValue":"bad"}}',
+        "2024-05-01T09:30:00.123000+00:00 error - - -",
+    ),
+    (
+        '{"severity":"ERROR","timestamp":{"seconds":1714555800,"nanos":1},"message":"x"}',
+        "2024-05-01T09:30:00+00:00 error - - -",
+    ),
+    (
+        '{"asctime":"2024-05-01 09:30:00,123","levelname":"WARNING","name":"a.b","process":8,"message":"x"}',
+        "2024-05-01T09:30:00.123000+00:00 warning a.b - 8",
+    ),
     (
         '{"time":"2024-05-01T09:30:00Z","level":"debug","logger":"a.b","pid":7,"host":"h","msg":"x"}',
         "2024-05-01T09:30:00+00:00 debug a.b h 7",
@@ -287,3 +304,41 @@ def test_events_of_several_lines_stay_together(name: str) -> None:
     text, expected = TEXTS[name]
     events = [(event["line_from"], event["line_to"], event["level"]) for event in events_of(text.encode(), "a.log")]
     assert events == expected
+
+
+# Lines that digits set apart; and their times, levels, components, hosts and processes.
+DIGITS = {
+    "2024-05-01T09:30:0{n}Z web{n} app{n}[81{n}]: took {n} s": "2024-05-01T09:30:0{n}+00:00 - app{n} web{n} 81{n}",
+    "<3{n}>1 2024-05-01T09:30:00Z web app 8 ID{n} - took": "2024-05-01T09:30:00+00:00 {severity} app web 8",
+    "2024-05-01 09:30:00 web: %LINK-{n}-UPDOWN: on": "2024-05-01T09:30:00+00:00 {urgency} web - -",
+    "R0{n}-M1 - 2024-05-01-09.30.00.00000{n} R0{n}-M1 RAS KERNEL INFO core.{n} made":
+        "2024-05-01T09:30:00{fraction}+00:00 info KERNEL R0{n}-M1 -",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", DIGITS)
+def test_each_digit_counts(line: str) -> None:
+    """However many lines a log has that differ in digits only, what digits say is read of each of them."""
+    priorities = ["info", "debug", "fatal", "fatal", "fatal", "error", "warning"]  # 30 to 36
+    urgencies = ["fatal", "fatal", "fatal", "error", "warning", "notice", "info"]
+    numbers = [n % 7 for n in range(60)]
+    log = "".join(f"{line.format(n=n)}\n" for n in numbers)
+    for n, event in zip(numbers, events_of(log.encode(), "a.log"), strict=True):
+        told = [event[name] for name in ("timestamp", "level", "component", "host", "pid")]
+        expected = DIGITS[line].format(
+            n=n, severity=priorities[n], urgency=urgencies[n], fraction=f".00000{n}" if n else ""
+        )
+        assert " ".join("-" if value is None else str(value) for value in told) == expected
+
+
+def test_a_time_is_read_whole() -> None:
+    """Among many lines without a level, the times of those that have one are read whole."""
+    lines = [f"2024-05-01 09:30:{n:02},123 {'ERROR [a] ' * (n % 9 == 8)}b c" for n in range(40)]
+    times = [event["timestamp"] for event in events_of("\n".join(lines).encode(), "a.log")]
+    assert times == [f"2024-05-01T09:30:{n:02}.123000+00:00" for n in range(40)]
+
+
+def test_priorities_may_be_padded() -> None:
+    """A priority with zeros before it is read as one without."""
+    (event,) = events_of(b"<034>May  1 09:30:00 web1 su: denied\n", "a.log")
+    assert (event["level"], event["host"], event["component"]) == ("fatal", "web1", "su")
