@@ -61,7 +61,10 @@ def test_pages_that_are_pictures_are_read(tmp_path: Path, monkeypatch: pytest.Mo
 def test_without_the_program_such_pages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A document with some text is read without its scans, which a warning and the metadata name; else rejected."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    scanned = "; OCR would read that, and there is no program `tesseract` on this machine: install Tesseract"
+    scanned = (
+        "; OCR would read that, and there is no program `tesseract` on this machine: install Tesseract "
+        "(Debian and Ubuntu: apt install tesseract-ocr)"
+    )
     parsed = parse(pdf(paragraph(60, 740, ["Text."]), *[_PICTURE] * 3, [], _PICTURE), "a.pdf")
     assert parsed.warnings == [f"pages 2-4, 6 show pictures and no text (scans, perhaps){scanned}"]
     assert parsed.metadata == {"pages": 6, "unread_pages": [2, 3, 4, 6]}
