@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.errors import Rejected
 from pipeline.parse.builder import Builder
 from pipeline.parse.drawing import description
+from pipeline.parse.links import described_links
 from pipeline.parse.numbering import number
 from pipeline.parse.odflist import STYLE, TEXT, List, list_styles
 from pipeline.parse.opc import Package
@@ -32,7 +33,6 @@ _PAGE_OF = re.compile(r"\W*(?:\w{1,8}\W*)?(?:(?:of|von|de|sur|di|av|van|из)\W*
 _MOST_REPEATED = 1000
 _MOST_SPACES = 64
 _DEEPEST = 10  # the format has no more levels
-_MOST_LINKS = 50
 
 
 def text(data: bytes, uri: str) -> Parsed:
@@ -71,7 +71,7 @@ def _parse(data: bytes, kind: str) -> Parsed:
     else:
         reader.slides(body)
     title, metadata = _described(package.xml("meta.xml"))
-    metadata["links"] = list(reader.links)[:_MOST_LINKS]
+    metadata |= described_links(reader.links)
     for warning in package.warnings():
         builder.warn(warning)
     return builder.build(f"application/vnd.oasis.opendocument.{kind}", title or reader.title, metadata)

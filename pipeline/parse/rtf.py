@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.parse.builder import Builder
 from pipeline.parse.drawing import description
+from pipeline.parse.links import described_links
 from pipeline.types import Parsed
 
 _TOKEN = re.compile(
@@ -52,7 +53,6 @@ _LINK = re.compile(r'\s*HYPERLINK\s+"([^"]+)"')
 _COUNTING = re.compile(r"\s*(?:PAGE|NUMPAGES|SECTIONPAGES)\b")
 _PAGE_OF = re.compile(r"\W*(?:\w{1,8}\W*)?(?:(?:of|von|de|sur|di|av|van|из)\W*)?")
 _HEADING = re.compile(r"heading (\d)\Z", re.I)
-_MOST_LINKS = 50
 
 
 @dataclass(slots=True)
@@ -134,7 +134,7 @@ class _Reader:
         for story in self._footers:
             self._show(story)
         metadata: dict[str, Any] = {name: self._notes.get(name) for name in _INFO}
-        metadata |= {"custom": self._custom, "links": list(self._links)[:_MOST_LINKS]}
+        metadata |= {"custom": self._custom, **described_links(self._links)}
         return self._builder.build("application/rtf", metadata.pop("title") or "", metadata)
 
     # -- groups ------------------------------------------------------------------------------------------------------
