@@ -29,6 +29,8 @@ _UNREAD |= {f"{_OFFICE}forms", f"{TEXT}sequence-decls", f"{_TABLE}table-columns"
 _ASIDE = {f"{TEXT}note", f"{_OFFICE}annotation", f"{_DRAW}frame", f"{_DRAW}custom-shape", f"{_DRAW}g"}
 _MARGINS = ("header", "header-left", "header-first", "footer", "footer-left", "footer-first")
 _PAGE_OF = re.compile(r"\W*(?:\w{1,8}\W*)?(?:(?:of|von|de|sur|di|av|van|из)\W*)?")
+# What a cell with a number shows where that stands for something else: TRUE, say.
+_IN_WORDS = re.compile(r"\D+")
 # A row or cell may be said to be repeated to the edge of the sheet.
 _MOST_REPEATED = 1000
 _MOST_SPACES = 64
@@ -328,7 +330,7 @@ class _Reader:
         aside += cell.iterchildren(*_ASIDE)
         if kind == "date":
             return (cell.get(f"{_OFFICE}date-value") or shown).removesuffix("T00:00:00").replace("T", " ")
-        if kind == "float" and (value := cell.get(f"{_OFFICE}value")):
+        if kind == "float" and (value := cell.get(f"{_OFFICE}value")) and not _IN_WORDS.fullmatch(shown):
             try:
                 return f"{float(value):.15g}"
             except ValueError:

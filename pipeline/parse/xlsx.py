@@ -193,7 +193,7 @@ class _Book:
         root = self._package.xml(name)
         if root is None:
             return
-        authors = [author.text or "" for author in root.iterfind(f"{_S}authors/{_S}author")]
+        authors = [(author.text or "").strip() for author in root.iterfind(f"{_S}authors/{_S}author")]
         for comment in root.iterfind(f"{_S}commentList/{_S}comment"):
             at = number(comment.get("authorId"), -1)
             author = authors[at] if 0 <= at < len(authors) else ""
