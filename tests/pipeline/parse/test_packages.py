@@ -284,7 +284,8 @@ def test_headings_that_only_the_table_of_contents_of_a_book_tells(modern: bool) 
       <ol><li><a href="../t/one.xhtml#a">Its lamp</a></li></ol></li></ol></nav></body></html>"""
     ncx = """<ncx xmlns="http://www.daisy.org/z3986/2005/ncx/"><navMap>
       <navPoint><navLabel><text>The pier</text></navLabel><content src="../t/one.xhtml"/>
-      <navPoint><navLabel><text>Its lamp</text></navLabel><content src="../t/one.xhtml#a"/></navPoint></navPoint></navMap></ncx>"""
+      <navPoint><navLabel><text>Its lamp</text></navLabel><content src="../t/one.xhtml#a"/></navPoint>
+      </navPoint></navMap></ncx>"""
     toc = (
         '<item id="n" href="n/toc.xhtml" media-type="application/xhtml+xml" properties="nav"/>' if modern
         else '<item id="n" href="n/toc.xhtml" media-type="application/x-dtbncx+xml"/>'
