@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import reduce
 from itertools import groupby, pairwise
 from statistics import median
@@ -39,6 +39,7 @@ RESOLUTION = 300  # dots per inch, which Tesseract is made for
 _PAGE_SECONDS = 120
 #: More is not one document. Ordinary pages take a second or two of a core each.
 _ALL_SECONDS = 3 * 3600.0
+_TICK = 1.0  # seconds
 _MOST_AT_ONCE = 8  # pages of one document, since each takes 100 MB and more
 _WORD = "5"  # the level of a word in Tesseract's table
 _COLUMNS = 12
@@ -96,7 +97,8 @@ def find_reader() -> str | None:
 def read_pages(reader: str, pictures: Iterable[Picture]) -> list[Page]:
     """Each page, in order; no more pictures are taken at a time than can be worked at.
 
-    Each page that is done is a beat of `pulse`. Raises Rejected if all of them take longer than a document may.
+    Meanwhile there are beats of `pulse`, since pages have limits of their own, and wait for cores. Raises Rejected if
+    all of them take longer than a document may.
     """
     deadline = time.monotonic() + _ALL_SECONDS
     at_once = min(_MOST_AT_ONCE, cores())
@@ -104,12 +106,13 @@ def read_pages(reader: str, pictures: Iterable[Picture]) -> list[Page]:
     waiting: deque[Future[Page]] = deque()
 
     def take() -> None:
+        while not wait(list(waiting)[:1], _TICK).done:
+            beat()
+            if time.monotonic() > deadline:
+                for each in waiting:
+                    each.cancel()
+                raise Rejected(f"its pages are scans, and reading {len(pages)} of them took three hours: split it")
         pages.append(waiting.popleft().result())
-        beat()
-        if time.monotonic() > deadline:
-            for each in waiting:
-                each.cancel()
-            raise Rejected(f"its pages are scans, and reading {len(pages)} of them took three hours: split it")
 
     with ThreadPoolExecutor(at_once) as pool:
         for picture in pictures:

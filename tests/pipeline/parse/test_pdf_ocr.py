@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,22 @@ def test_many_pages_are_read_in_their_order(tmp_path: Path, monkeypatch: pytest.
     parsed = parse(pdf(*pages), "a.pdf")
     assert [block.page for block in parsed.blocks] == list(range(1, 8))
     assert parsed.metadata["ocr_pages"] == list(range(1, 8))
+
+
+def test_slow_pages_are_no_slow_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages have a limit of their own: that of the document does not count while they are read."""
+    monkeypatch.setattr("pipeline.parse.ocr._TICK", 0.05)
+    beats: list[float] = []
+    monkeypatch.setattr("pipeline.parse.ocr.beat", lambda: beats.append(time.monotonic()))
+    stand_in(tmp_path, monkeypatch, "import time; time.sleep(0.4)\n" + _TABLE.format(lines=_LINES))
+    assert parse(pdf(_PICTURE), "a.pdf").metadata["ocr_pages"] == [1]
+    assert len(beats) > 1
+
+
+def test_no_document_is_read_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose pages take hours is rejected, saying what to do."""
+    monkeypatch.setattr("pipeline.parse.ocr._TICK", 0.05)
+    monkeypatch.setattr("pipeline.parse.ocr._ALL_SECONDS", 0.1)
+    stand_in(tmp_path, monkeypatch, "import time; time.sleep(1)")
+    with pytest.raises(Rejected, match="its pages are scans, and reading 0 of them took three hours: split it"):
+        parse(pdf(*[_PICTURE] * 9), "a.pdf")
