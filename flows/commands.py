@@ -158,13 +158,13 @@ def doctor(options: argparse.Namespace) -> int:
 
 def parse(options: argparse.Namespace) -> int:
     """`corpusvec parse`; 1 if a file is rejected."""
-    from flows.parse import Viewer, described
+    from flows.parse import Eye, described, open_viewer
 
     settings = load_settings(options.config, **settings_flags(options))
     with _result_stream() as stream, Corpus(settings) as corpus:
-        chunking = (corpus.tokenizer, corpus.recipe.rules) if options.chunks else (None, None)
-        viewer = Viewer(settings.limits.max_document_bytes, *chunking)
-        views = [viewer.view(file) for file in options.files]
+        eye = Eye(corpus.recipe.model.path, corpus.recipe.rules) if options.chunks else Eye()
+        with open_viewer(settings.limits, eye) as viewer:
+            views = [viewer.view(file) for file in options.files]
         value = [view.as_dict() for view in views] if options.json else None
         _print(
             stream, options.json, value[0] if value and len(value) == 1 else value,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from textwrap import indent
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 from connectors.sources.files import open_files
 from pipeline.chunk import ChunkRules, chunk_document
+from pipeline.config import Limits
 from pipeline.documents import title_of
+from pipeline.embed.tokenizer import ModelTokenizer
 from pipeline.errors import Rejected, UsageError
 from pipeline.members import INSIDE, member_uri
 from pipeline.outline import Outline
@@ -21,6 +24,7 @@ from pipeline.parse.log import MEDIA_TYPE as LOG
 from pipeline.parse.log import events_of
 from pipeline.ports import Tokenizer
 from pipeline.types import Chunk, Document, Item, Parsed, document_id
+from pipeline.workers import Inline, Pool, Work
 
 STDIN = "-"
 
@@ -89,44 +93,68 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """What is to be looked at: the bytes at `uri`, called `name` by whoever asks."""
+
+    name: str
+    uri: str
+    data: bytes = field(repr=False)
+    media_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Eye:
+    """How a worker is set up: the folder of the model whose tokenizer counts, and the rules, if chunks are wanted."""
+
+    model: Path | None = None
+    rules: ChunkRules | None = None
+
+    def __call__(self) -> Callable[[Sight], View]:
+        """What looks: a View, or Rejected is raised."""
+        return partial(_look, tokenizer=ModelTokenizer(self.model) if self.model else None, rules=self.rules)
+
+
+def open_viewer(limits: Limits, eye: Eye) -> Viewer:
+    """One that looks as a run would parse: in a process of its own with its limits, unless the settings want none."""
+    if limits.parse_workers == 0:
+        return Viewer(limits.max_document_bytes, Inline(eye()))
+    return Viewer(limits.max_document_bytes, Pool(eye, 1, limits.parse_seconds, limits.parse_memory_mb))
+
+
+@dataclass(frozen=True, slots=True)
 class Viewer:
-    """Looks at files; `tokenizer` and `rules` are those of a recipe if chunks are wanted."""
+    """Reads files, and has them looked at by `work`, which is closed with it."""
 
     max_bytes: int
-    tokenizer: Tokenizer | None = None
-    rules: ChunkRules | None = None
+    work: Work[Sight, View]
     _stdin: list[bytes] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.work.close()
 
     def view(self, name: str) -> View:
         """The file `name`, "-" for stdin; FILE!/NAME is what is called NAME inside of it. Raises UsageError."""
         file, inside = self._split(name)
         uri = "stdin" if file == STDIN else open_files(file).name
         try:
-            data, media_type = self._read(file, uri), None
+            sight = Sight(name, uri, self._read(file, uri))
+            view = self.work.submit(sight).result()
             for number, wanted in enumerate(inside):
                 around = INSIDE.join([file, *inside[:number]])
-                members = {member.name: member for member in parse(data, uri, media_type).members}
+                members = {member.name: member for member in view.parsed.members} if view.parsed else {}
                 member = members.get(wanted) or next((members[one] for one in members if quote(one) == wanted), None)
                 if member is None:
                     raise UsageError(f"there is no {wanted!r} inside of {around}{_there_are(list(members))}")
                 if member.refused:
                     raise Rejected(member.refused)
-                uri, data, media_type = member_uri(uri, member.name), member.data, member.media_type
-            return self._look(name, uri, data, media_type)
+                uri = member_uri(uri, member.name)
+                view = self.work.submit(Sight(name, uri, member.data, member.media_type)).result()
+            return view
         except Rejected as rejected:
             return View(name, uri, str(rejected))
-
-    def _look(self, name: str, uri: str, data: bytes, media_type: str | None) -> View:
-        parsed = parse(data, uri, media_type)
-        document = Document(
-            document_id(uri), uri, "", parsed.media_type, parsed.title or title_of(uri), parsed.text, parsed.blocks,
-            parsed.metadata,
-        )  # fmt: skip
-        events = list(events_of(data, uri)) if parsed.media_type == LOG else []
-        chunks = None
-        if self.tokenizer is not None and self.rules is not None:
-            chunks = chunk_document(document, self.tokenizer, self.rules)
-        return View(name, uri, "", parsed, document, events, chunks)
 
     def _split(self, name: str) -> tuple[str, list[str]]:
         """The file on disk, and the names inside of it, the outermost first."""
@@ -148,6 +176,17 @@ class Viewer:
         if Path(file).is_dir():
             raise UsageError(f"{file} is a folder: name the files in it")
         return open_files(file).read(Item(uri), self.max_bytes)
+
+
+def _look(sight: Sight, tokenizer: Tokenizer | None, rules: ChunkRules | None) -> View:
+    parsed = parse(sight.data, sight.uri, sight.media_type)
+    document = Document(
+        document_id(sight.uri), sight.uri, "", parsed.media_type, parsed.title or title_of(sight.uri), parsed.text,
+        parsed.blocks, parsed.metadata,
+    )  # fmt: skip
+    events = list(events_of(sight.data, sight.uri)) if parsed.media_type == LOG else []
+    chunks = None if tokenizer is None or rules is None else chunk_document(document, tokenizer, rules)
+    return View(sight.name, sight.uri, "", parsed, document, events, chunks)
 
 
 def described(view: View) -> str:

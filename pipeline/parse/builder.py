@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.errors import Rejected
@@ -93,6 +94,24 @@ class Builder:
     def add_table(self, rows: Iterable[Sequence[str]], page: int | None = None, box: Box | None = None) -> None:
         """Append a table as one block: a line a row, cells parted by " | ", empty rows left out."""
         self.add("table", "\n".join(filter(None, map(row_text, rows))), page=page, box=box)
+
+    @property
+    def size(self) -> int:
+        """How many blocks there are."""
+        return len(self._blocks)
+
+    def raise_headings(self, since: int, titles: Mapping[str, int]) -> None:
+        """Make headings of the paragraphs from block `since` on that say one of `titles`, at its level.
+
+        Nothing happens if there is a heading among them.
+        """
+        if any(block.kind == "heading" for block in self._blocks[since:]):
+            return
+        for at in range(since, len(self._blocks)):
+            # Between the texts of two blocks is a gap.
+            level = titles.get(" ".join(self._parts[2 * at].split())) if self._blocks[at].kind == "paragraph" else None
+            if level:
+                self._blocks[at] = replace(self._blocks[at], kind="heading", level=level)
 
     def warn(self, warning: str) -> None:
         """Note something that could not be read, once."""

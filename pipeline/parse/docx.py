@@ -10,6 +10,7 @@ from pipeline.errors import Rejected
 from pipeline.parse import html
 from pipeline.parse.builder import Builder
 from pipeline.parse.drawing import said_by
+from pipeline.parse.links import described_links
 from pipeline.parse.numbering import number, value_of
 from pipeline.parse.opc import Package, described, page_count
 from pipeline.parse.wordstyle import Styles
@@ -23,7 +24,6 @@ _PAGE_OF = re.compile(r"\W*(?:\w{1,8}\W*)?(?:(?:of|von|de|sur|di|av|van|из)\W*
 _NEW_PAGE = {None, "nextPage", "oddPage", "evenPage"}
 _PARAGRAPH, _TABLE = f"{W}p", f"{W}tbl"
 _UNREAD = {f"{W}{name}" for name in ("del", "moveFrom", "sectPr", "pPr", "tblPr", "tblGrid", "trPr", "tcPr", "sdtPr")}
-_MOST_LINKS = 50
 _MOST_COLUMNS = 200
 _FULLEST_PAGE = 6000  # characters
 
@@ -45,7 +45,7 @@ def parse(data: bytes, uri: str) -> Parsed:
     reader = _Reader(package, main, root, builder)
     reader.run(body)
     title, metadata = described(package)
-    metadata["links"] = list(dict.fromkeys(reader.links))[:_MOST_LINKS]
+    metadata |= described_links(reader.links)
     for warning in package.warnings():
         builder.warn(warning)
     return builder.build(_MEDIA_TYPE, title or reader.title, metadata)

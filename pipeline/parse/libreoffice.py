@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from pipeline.errors import Rejected
 from pipeline.parse import docx, pptx
 from pipeline.types import Parsed
+from pipeline.workers.family import kill_family
 
 _SECONDS = 180
 # Macros, scripts and what a document links to stay where they are.
@@ -29,23 +29,28 @@ _PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
 
 def doc(data: bytes, uri: str) -> Parsed:
     """A Word 97-2003 document. Raises Rejected, also if LibreOffice is not installed."""
-    return docx.parse(convert(data, "doc", "docx", "a Word 97-2003 document"), uri)
+    return docx.parse(convert(data, "doc", "docx", "a Word 97-2003 document", "libreoffice-writer"), uri)
 
 
 def ppt(data: bytes, uri: str) -> Parsed:
     """A PowerPoint 97-2003 file. Raises Rejected, also if LibreOffice is not installed."""
-    return pptx.parse(convert(data, "ppt", "pptx", "a PowerPoint 97-2003 file"), uri)
+    return pptx.parse(convert(data, "ppt", "pptx", "a PowerPoint 97-2003 file", "libreoffice-impress"), uri)
 
 
-def convert(data: bytes, old: str, new: str, what: str) -> bytes:
+def convert(data: bytes, old: str, new: str, what: str, package: str) -> bytes:
     """`data`, which is `what` people call it, from the format `old` to `new`, both named by their extensions.
+
+    `package` is what has the part of LibreOffice that is needed, as Debian calls it.
 
     LibreOffice runs with a profile of its own, without macros, without a network where the system can take that away,
     and for three minutes at most. Raises Rejected.
     """
     office = shutil.which("soffice") or shutil.which("libreoffice")
     if office is None:
-        raise Rejected(f"{what} needs LibreOffice to be read, and there is no `soffice` on this machine: install it")
+        raise Rejected(
+            f"{what} needs LibreOffice to be read, and there is no program `soffice` on this machine: install "
+            f"LibreOffice (Debian and Ubuntu: apt install {package})"
+        )
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         source = Path(folder) / f"document.{old}"
         source.write_bytes(data)
@@ -60,7 +65,9 @@ def convert(data: bytes, old: str, new: str, what: str) -> bytes:
         try:
             return source.with_suffix(f".{new}").read_bytes()
         except OSError as error:
-            raise Rejected("LibreOffice could not convert it: it is damaged or encrypted") from error
+            raise Rejected(
+                f"LibreOffice could not convert it: it is damaged or encrypted, or {package} is not installed"
+            ) from error
 
 
 def _run(command: Sequence[str], home: str) -> bool:
@@ -68,22 +75,20 @@ def _run(command: Sequence[str], home: str) -> bool:
     known = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH") if name in os.environ}
     with subprocess.Popen(
         command,
-        env={**known, "HOME": home},
+        env={**known, "HOME": home, "TMPDIR": home},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
     ) as process:
+        # In the group of the worker that runs it, so that it ends when that is killed.
         try:
             process.wait(_SECONDS)
             return True
         except subprocess.TimeoutExpired:
             return False
         finally:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except OSError:  # nothing of it is left
-                pass
+            if process.poll() is None:
+                kill_family(process.pid)
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.errors import Rejected
 from pipeline.parse.builder import Builder
 from pipeline.parse.drawing import description
+from pipeline.parse.links import described_links
 from pipeline.parse.numbering import number
 from pipeline.parse.odflist import STYLE, TEXT, List, list_styles
 from pipeline.parse.opc import Package
@@ -28,11 +29,12 @@ _UNREAD |= {f"{_OFFICE}forms", f"{TEXT}sequence-decls", f"{_TABLE}table-columns"
 _ASIDE = {f"{TEXT}note", f"{_OFFICE}annotation", f"{_DRAW}frame", f"{_DRAW}custom-shape", f"{_DRAW}g"}
 _MARGINS = ("header", "header-left", "header-first", "footer", "footer-left", "footer-first")
 _PAGE_OF = re.compile(r"\W*(?:\w{1,8}\W*)?(?:(?:of|von|de|sur|di|av|van|из)\W*)?")
+# What a cell with a number shows where that stands for something else: TRUE, say.
+_IN_WORDS = re.compile(r"\D+")
 # A row or cell may be said to be repeated to the edge of the sheet.
 _MOST_REPEATED = 1000
 _MOST_SPACES = 64
 _DEEPEST = 10  # the format has no more levels
-_MOST_LINKS = 50
 
 
 def text(data: bytes, uri: str) -> Parsed:
@@ -71,7 +73,7 @@ def _parse(data: bytes, kind: str) -> Parsed:
     else:
         reader.slides(body)
     title, metadata = _described(package.xml("meta.xml"))
-    metadata["links"] = list(reader.links)[:_MOST_LINKS]
+    metadata |= described_links(reader.links)
     for warning in package.warnings():
         builder.warn(warning)
     return builder.build(f"application/vnd.oasis.opendocument.{kind}", title or reader.title, metadata)
@@ -328,7 +330,7 @@ class _Reader:
         aside += cell.iterchildren(*_ASIDE)
         if kind == "date":
             return (cell.get(f"{_OFFICE}date-value") or shown).removesuffix("T00:00:00").replace("T", " ")
-        if kind == "float" and (value := cell.get(f"{_OFFICE}value")):
+        if kind == "float" and (value := cell.get(f"{_OFFICE}value")) and not _IN_WORDS.fullmatch(shown):
             try:
                 return f"{float(value):.15g}"
             except ValueError:

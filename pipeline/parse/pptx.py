@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.parse.builder import Builder, names_something
 from pipeline.parse.drawing import A, description, said_by, text_of
+from pipeline.parse.links import described_links
 from pipeline.parse.numbering import counted, depth_of, number
 from pipeline.parse.opc import Package, described
 from pipeline.types import Parsed
@@ -22,7 +23,6 @@ _BODIES = ("body", "obj", None)
 _FORMS = {"arabic": "decimal", "alphaLc": "lowerLetter", "alphaUc": "upperLetter", "romanLc": "lowerRoman",
           "romanUc": "upperRoman"}  # fmt: skip
 _ENDS = {"Period": "{}.", "ParenR": "{})", "ParenBoth": "({})", "Plain": "{}"}
-_MOST_LINKS = 50
 
 
 def parse(data: bytes, uri: str) -> Parsed:
@@ -54,7 +54,7 @@ def parse(data: bytes, uri: str) -> Parsed:
     for text in footers:
         builder.add("paragraph", text)
     title, metadata = described(package)
-    metadata["links"] = list(links)[:_MOST_LINKS]
+    metadata |= described_links(links)
     for warning in package.warnings():
         builder.warn(warning)
     return builder.build(_MEDIA_TYPE, title if names_something(title) else first, metadata)

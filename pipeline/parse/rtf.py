@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.parse.builder import Builder
 from pipeline.parse.drawing import description
+from pipeline.parse.links import described_links
 from pipeline.types import Parsed
 
 _TOKEN = re.compile(
@@ -52,7 +53,6 @@ _LINK = re.compile(r'\s*HYPERLINK\s+"([^"]+)"')
 _COUNTING = re.compile(r"\s*(?:PAGE|NUMPAGES|SECTIONPAGES)\b")
 _PAGE_OF = re.compile(r"\W*(?:\w{1,8}\W*)?(?:(?:of|von|de|sur|di|av|van|из)\W*)?")
 _HEADING = re.compile(r"heading (\d)\Z", re.I)
-_MOST_LINKS = 50
 
 
 @dataclass(slots=True)
@@ -134,7 +134,10 @@ class _Reader:
         for story in self._footers:
             self._show(story)
         metadata: dict[str, Any] = {name: self._notes.get(name) for name in _INFO}
-        metadata |= {"custom": self._custom, "links": list(self._links)[:_MOST_LINKS]}
+        for name in ("created", "modified"):  # some programs write a year of 0 where they know none
+            if (metadata.get(name) or "0").startswith("0"):
+                metadata[name] = None
+        metadata |= {"custom": self._custom, **described_links(self._links)}
         return self._builder.build("application/rtf", metadata.pop("title") or "", metadata)
 
     # -- groups ------------------------------------------------------------------------------------------------------
@@ -162,7 +165,9 @@ class _Reader:
         elif ended.noted == "said" and self._notes.get("shape", "").strip() == "wzDescription":
             self._state.story.beside.append(_Story(blocks=[("caption", description(text), 0)]))
         elif ended.noted == "value":
-            self._custom[self._notes.pop("name", "").strip() or "?"] = text
+            name = self._notes.pop("name", "").strip()
+            if name or text:
+                self._custom[name or "?"] = text
         elif ended.noted == "label" and self._outer:
             shown = f"{text} " if any(map(str.isalnum, text)) else ""
             if self._state.read and not self._state.story.text:

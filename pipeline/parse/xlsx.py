@@ -12,6 +12,7 @@ from pipeline.errors import Rejected
 from pipeline.parse.builder import Builder
 from pipeline.parse.decode import join_halves
 from pipeline.parse.drawing import A, description, said_by, text_of
+from pipeline.parse.links import described_links
 from pipeline.parse.numbering import number
 from pipeline.parse.opc import Package, Relation, described
 from pipeline.parse.sheet import Area, Cells, add_sheet
@@ -27,7 +28,6 @@ _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?!h+\]|m+\]|s+\])[^\]]*\]', re.I)
 _DATES = {*range(14, 18), 22, *range(27, 32), 36, *range(50, 59)}
 _TIMES = {18, 19, 20, 21, 32, 33, 34, 35, 45, 46, 47}
-_MOST_LINKS = 50
 _MISSING = Relation("", "", True)
 _ROWS, _COLUMNS = 1 << 20, 1 << 14
 
@@ -56,7 +56,7 @@ def parse(data: bytes, uri: str) -> Parsed:
     if book.uncomputed:
         builder.warn(f"the file has no results of some formulas ({book.uncomputed:,}): they were never computed")
     title, metadata = described(package)
-    metadata["links"] = list(book.links)[:_MOST_LINKS]
+    metadata |= described_links(book.links)
     for warning in package.warnings():
         builder.warn(warning)
     return builder.build(_MEDIA_TYPE, title, metadata)
@@ -193,7 +193,7 @@ class _Book:
         root = self._package.xml(name)
         if root is None:
             return
-        authors = [author.text or "" for author in root.iterfind(f"{_S}authors/{_S}author")]
+        authors = [(author.text or "").strip() for author in root.iterfind(f"{_S}authors/{_S}author")]
         for comment in root.iterfind(f"{_S}commentList/{_S}comment"):
             at = number(comment.get("authorId"), -1)
             author = authors[at] if 0 <= at < len(authors) else ""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import CorpusvecError, Rejected, Terminal, Transient
+from pipeline.workers.pulse import on_beat
 
 #: How much later than its parent a worker ends itself, in seconds: only a parent that died does not do it in time.
 _GRACE = 5.0
@@ -33,6 +34,16 @@ def main(questions: int, answers: int, lifeline: int) -> None:
             _send(sink, False, _plain(error))
             return
         _send(sink, True, None)
+
+        def start_clock() -> None:
+            signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE)  # ends the process, whatever it is doing
+
+        def tell_beat() -> None:
+            start_clock()
+            pickle.dump(None, sink, pickle.HIGHEST_PROTOCOL)
+            sink.flush()
+
+        on_beat(tell_beat)
         while True:
             try:
                 count = pickle.load(source)
@@ -41,7 +52,7 @@ def main(questions: int, answers: int, lifeline: int) -> None:
             # All of them first: whoever still writes requests reads no answers, and both would wait for ever.
             requests = deque(pickle.load(source) for _ in range(count))
             while requests:
-                signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE)  # ends the process, whatever it is doing
+                start_clock()
                 try:
                     answer, sound = work(requests.popleft()), True
                 except CorpusvecError as error:
@@ -66,7 +77,7 @@ def _plain(error: BaseException) -> CorpusvecError:
 
 
 def _die_with(lifeline: int) -> None:
-    """Have the kernel kill this process as soon as nobody holds the other end of a pipe (Linux).
+    """Have the kernel kill this process and what it runs as soon as nobody holds the other end of a pipe (Linux).
 
     PR_SET_PDEATHSIG would be about the thread that started us, and those come and go. Elsewhere a worker ends when it
     next looks for a request, or by its timer.
@@ -77,7 +88,9 @@ def _die_with(lifeline: int) -> None:
         return
     # Owner and signal belong to an opening of the pipe, and that which was handed to us is every worker's.
     lifeline = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY)
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    # The group of a worker has its number, and the programs that it runs are in it.
+    alone = os.getpgrp() != os.getpid()
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid() if alone else -os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
     if select.select([lifeline], [], [], 0)[0]:  # it was too late already

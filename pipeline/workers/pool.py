@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from pipeline.errors import CorpusvecError, Rejected, Stopped
+from pipeline.workers.scratch import Scratch
 from pipeline.workers.worker import Lost, Reply, Worker
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ class Pool(Generic[Request, Answer]):
         self._work, self._room = threading.Condition(lock), threading.Condition(lock)
         #: Ends in every worker when this process does.
         self._lifeline = os.pipe()
+        self._scratch = Scratch()
 
     def submit(self, request: Request, stopping: threading.Event | None = None) -> Future[Answer]:
         """The answer to come; waits while much else does.
@@ -126,6 +128,7 @@ class Pool(Generic[Request, Answer]):
             job.future.set_exception(Stopped("the run was asked to end"))
         for descriptor in self._lifeline:
             os.close(descriptor)
+        self._scratch.close()
 
     def _announce(self, job: _Job) -> None:
         """Have somebody do what is in the queue now. Whoever calls has the lock."""
@@ -227,7 +230,7 @@ class Pool(Generic[Request, Answer]):
 
     def _fresh(self, check: Callable[[], None]) -> Worker:
         check()
-        return Worker(self._start, self._seconds, self._megabytes, self._lifeline[0], check)
+        return Worker(self._start, self._seconds, self._megabytes, self._lifeline[0], self._scratch.path, check)
 
 
 def _settle(job: _Job, reply: Reply) -> None:

@@ -6,21 +6,22 @@ import io
 import os
 import pickle
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Terminal
+from pipeline.workers.family import family_resident, resident
 
 #: How often limits are looked at, in seconds. What grows by 4 GB/s is over its limit by 0.2 GB at most.
 _TICK = 0.05
 _START_SECONDS = 120.0
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _BOOTSTRAP = "import sys; sys.path[:] = {path}; from pipeline.workers.child import main; main({files})"
 # A process is one core's worth of work; libraries would start a thread a core in each.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
@@ -41,14 +42,22 @@ class Lost(Exception):
 class Worker:
     """One process. Not thread-safe: whoever has it has it alone. Raises Terminal if it does not start.
 
-    `seconds` and `megabytes` (resident memory) are what a request may take; `check` is called while one waits, and
-    raises if it is not to wait any longer.
+    `seconds` (anew from each beat of `pulse`) and `megabytes` (resident memory, with the programs that it runs) are
+    what a request may take; `check` is called while one waits, and raises if it is not to wait any longer. Its
+    temporary files are in a folder of its own under `folder`, and end with it.
     """
 
     def __init__(
-        self, start: Callable[[], Any], seconds: float, megabytes: int, lifeline: int, check: Callable[[], None]
+        self,
+        start: Callable[[], Any],
+        seconds: float,
+        megabytes: int,
+        lifeline: int,
+        folder: str,
+        check: Callable[[], None],
     ) -> None:
         self._seconds, self._bytes = seconds, megabytes * 10**6
+        self._folder = tempfile.mkdtemp(dir=folder)
         #: Requests answered.
         self.served = 0
         self.dead = False
@@ -61,7 +70,7 @@ class Worker:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code], pass_fds=(theirs, yours, lifeline), process_group=0,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                env={**os.environ, **_ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"},
+                env={**os.environ, **_ONE_THREAD, "TOKENIZERS_PARALLELISM": "false", "TMPDIR": self._folder},
             )  # fmt: skip
         except BaseException:
             os.close(ours)
@@ -89,7 +98,7 @@ class Worker:
 
     def is_fat(self) -> bool:
         """Whether it keeps so much memory that the next request would not have its due."""
-        return self._resident() > self._bytes // 4
+        return resident(self._process.pid) > self._bytes // 4
 
     def kill(self) -> int:
         """End it and whatever it started; how it ended, as `subprocess` says it. Idempotent."""
@@ -102,6 +111,7 @@ class Worker:
             self._out.close()
         self._in.close()
         self._line.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
         return code
 
     def _exchange(
@@ -112,7 +122,14 @@ class Worker:
             for message in messages:
                 self._out.write(message)
             self._out.flush()
-            return [pickle.load(self._in) for _ in range(replies)]
+            got: list[Reply] = []
+            while len(got) < replies:
+                reply = pickle.load(self._in)
+                if reply is None:  # a beat
+                    self._line.watch = self._within(seconds, check)
+                else:
+                    got.append(reply)
+            return got
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
             raise self._death() from error
         except BaseException:
@@ -143,20 +160,13 @@ class Worker:
             check()
             if time.monotonic() > deadline:
                 raise self._too_long()
-            if self._resident() > self._bytes:
+            if family_resident(self._process.pid) > self._bytes:
                 raise Lost(
                     f"it took more than the {self._bytes // 10**6:,} MB of memory that a document may: if it is worth "
                     "more, raise parse_memory_mb and use --retry-rejected", doubtful=True,
                 )  # fmt: skip
 
         return watch
-
-    def _resident(self) -> int:
-        """Its resident memory in bytes; 0 where the system does not say (no /proc), and nothing is limited there."""
-        try:
-            return int(Path(f"/proc/{self._process.pid}/statm").read_bytes().split()[1]) * _PAGE
-        except (OSError, IndexError):
-            return 0
 
 
 class _Line(io.RawIOBase):

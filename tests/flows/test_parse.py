@@ -153,3 +153,17 @@ def _link(name: str) -> Any:
     entry = tarfile.TarInfo(name)
     entry.type, entry.linkname = tarfile.SYMTYPE, "elsewhere"
     return entry
+
+
+@pytest.mark.parametrize("arguments", [[], ["--chunks"]])
+def test_it_is_parsed_as_a_run_would(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """In a process of its own, the same is seen; what takes longer than a document may is rejected, and it ends."""
+    files = ["tides.html", "pump.log", "box.zip!/inner.zip!/notes/tides.html"]
+    here = run_json(capfd, *files, *arguments)
+    monkeypatch.setenv("CORPUSVEC_LIMITS__PARSE_WORKERS", "1")
+    assert run_json(capfd, *files, *arguments) == here
+    (folder / "long.html").write_bytes(PAGE + b"<p>High water comes at noon.</p>" * 50_000)
+    monkeypatch.setenv("CORPUSVEC_LIMITS__PARSE_SECONDS", "0.01")
+    assert "longer than the 0.01 seconds" in run_json(capfd, "long.html", *arguments, code=1)["rejected"]

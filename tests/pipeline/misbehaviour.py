@@ -8,14 +8,17 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Rejected
+from pipeline.workers.pulse import beat
 
 _kept: list[Any] = []
 
@@ -52,6 +55,10 @@ def _balloon_in_c() -> None:
     _kept.append(b"\1" * (3 << 30))
 
 
+def _balloon_in_a_program() -> None:
+    subprocess.run([sys.executable, "-c", "import time; kept = b'1' * (1 << 30); time.sleep(3600)"], check=False)
+
+
 def _segfault() -> None:
     ctypes.string_at(0)
 
@@ -65,7 +72,11 @@ HANGS: dict[str, Callable[[], Any]] = {
     "hang": _hang, "hang in C": _hang_in_c, "hang deaf": _hang_deaf, "hang stopped": _hang_stopped,
     "hang in a program": _hang_in_a_program,
 }  # fmt: skip
-BALLOONS: dict[str, Callable[[], Any]] = {"balloon": _balloon, "balloon in C": _balloon_in_c}
+BALLOONS: dict[str, Callable[[], Any]] = {
+    "balloon": _balloon,
+    "balloon in C": _balloon_in_c,
+    "balloon in a program": _balloon_in_a_program,
+}
 CRASHES: dict[str, Callable[[], Any]] = {
     "segfault": _segfault, "abort": os.abort, "exit": partial(os._exit, 0), "leave": partial(sys.exit, 3),
     "raise": _raise_something, "close files": partial(os.closerange, 3, 1 << 16),
@@ -101,6 +112,16 @@ def work(request: tuple[str, Any]) -> Any:
         return argument
     if what == "pid":
         return os.getpid()
+    if what == "go on":
+        for _ in range(argument):
+            time.sleep(0.3)
+            beat()
+        return argument
+    if what == "scribble":
+        path = tempfile.mkdtemp()
+        Path(path, "page").write_bytes(b"of somebody's document")
+        Path(argument).write_text(path)
+        _hang()
     if what == "modules":
         return sorted(sys.modules)
     if what == "reject":

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ import pytest
 
 from pipeline.errors import Rejected, Stopped, Terminal
 from pipeline.workers import Inline, Pool, default_workers
+from pipeline.workers.scratch import Scratch
 from tests.pipeline import misbehaviour
 from tests.pipeline.misbehaviour import BALLOONS, CRASHES, HANGS
 
@@ -163,6 +165,21 @@ class TestMisbehaviour:
             each for each in left if each["cmdline"] == ["sleep", "3600"] and each["status"] != psutil.STATUS_ZOMBIE
         ]
 
+    def test_what_goes_on_has_time(self, shared: Pool[Any, Any]) -> None:
+        """The limit of time counts anew from each part that is as much work as a document."""
+        assert shared.submit(("go on", 5)).result() == 5
+
+    def test_temporary_files_go_with_it(self, tmp_path: Path) -> None:
+        """A worker that is killed leaves no temporary file behind, so no copy of somebody's document."""
+        pool = open_pool(seconds=1.0)
+        with pytest.raises(Rejected):
+            pool.submit(("scribble", tmp_path / "told")).result(SOON)
+        made = Path((tmp_path / "told").read_text())
+        assert not made.exists()
+        assert made.parent.parent.is_dir()
+        pool.close()
+        assert not made.parent.parent.exists()
+
     def test_what_hangs_does_not_hold_up_the_rest(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """While one request has its time, those that went to the same process with it are done by others."""
         monkeypatch.setattr("pipeline.workers.pool._TOGETHER_SECONDS", 0.5)
@@ -246,7 +263,7 @@ class TestTheEnd:
         pool.close()
 
     @pytest.mark.parametrize("end", ["killed", "interrupted", "at its end"])
-    @pytest.mark.parametrize("kind", ["echo", "hang in C", "hang deaf"])
+    @pytest.mark.parametrize("kind", ["echo", "hang in C", "hang deaf", "hang in a program"])
     def test_no_process_outlives_its_parent(self, end: str, kind: str) -> None:
         """A parent that is killed with -9, interrupted, or ends without closing anything leaves no worker behind."""
         command = [sys.executable, "-c", PARENT, kind, end]
@@ -258,8 +275,26 @@ class TestTheEnd:
             else:
                 parent.send_signal(signal.SIGKILL if end == "killed" else signal.SIGINT)
             parent.wait(SOON)
-        assert len(workers) == 2
+        assert len(workers) == (4 if kind == "hang in a program" else 2)
         assert not psutil.wait_procs(workers, SOON)[1]
+
+    def test_files_of_the_dead_are_removed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What a parent that was killed could not remove, the next one does, and it touches nothing else."""
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        monkeypatch.setattr("pipeline.workers.scratch._SECONDS", 0.0)
+        command = "from pipeline.workers.scratch import Scratch\ns = Scratch()\nimport os; os.kill(os.getpid(), 9)"
+        subprocess.run([sys.executable, "-c", command], cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)})
+        (dead,) = tmp_path.iterdir()
+        (tmp_path / "corpusvec").mkdir()
+        living = Scratch()
+        assert not dead.exists()
+        other = Scratch()
+        assert {path.name for path in tmp_path.iterdir()} == {
+            "corpusvec", Path(living.path).name, Path(other.path).name
+        }  # fmt: skip
+        living.close()
+        other.close()
+        assert [path.name for path in tmp_path.iterdir()] == ["corpusvec"]
 
 
 PARENT = """
@@ -274,10 +309,10 @@ stopping = threading.Event()
 try:
     [future.result() for future in [pool.submit(("echo", 1)) for _ in range(20)]]
     futures = [pool.submit((kind, None), stopping) for _ in range(2)]
-    while len(psutil.Process().children()) < 2:
+    while len(psutil.Process().children(recursive=True)) < (4 if kind == "hang in a program" else 2):
         time.sleep(0.01)
     time.sleep(0.2)
-    print(*[child.pid for child in psutil.Process().children()], flush=True)
+    print(*[child.pid for child in psutil.Process().children(recursive=True)], flush=True)
     sys.stdin.read()
 except KeyboardInterrupt:
     pass

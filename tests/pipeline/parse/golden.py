@@ -7,9 +7,11 @@ may follow, of those to be written.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 from pipeline.parse import parse
 from tests.pipeline.parse import office, word
@@ -33,8 +35,9 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
 
 
 def parsed(name: str) -> str:
-    """The sample `name`, parsed, as JSON: a block a line."""
-    document = parse(SAMPLES[name](), name)
+    """The sample `name`, parsed, as JSON: a block a line; as where no other programs are installed."""
+    with patch.dict(os.environ, {"PATH": os.devnull}):
+        document = parse(SAMPLES[name](), name)
     blocks = [
         {"kind": block.kind}
         | ({"level": block.level} if block.level else {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import Rejected
@@ -20,6 +20,7 @@ PIECES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(PIECES)
 def test_any_tag_soup_obeys_the_law(pieces: list[str]) -> None:
     """Tags in any order, closed or not, give blocks that cover the text."""

@@ -254,3 +254,19 @@ def test_a_libreoffice_that_hangs_is_stopped_with_all_it_started(
             return
         time.sleep(0.1)
     pytest.fail("what it had started runs on")
+
+
+# -- links -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [60, 1000])
+def test_links_are_kept_up_to_a_size_and_the_rest_is_counted(count: int) -> None:
+    """Where links lead is in the metadata, each once and in order; how many found no room is said."""
+    links = [f"https://example.org/stations/{at}" for at in range(count)]
+    fields = "".join(rf'{{\field{{\*\fldinst HYPERLINK "{link}"}}{{\fldrslt here}}}} ' for link in links * 2)
+    metadata = parse(rf"{{\rtf1 {fields}\par}}".encode(), "a.rtf").metadata
+    kept = metadata["links"]
+    assert kept == links[: len(kept)]
+    assert len(kept) + metadata.get("more_links", 0) == count
+    assert (len(kept) == count) == (count == 60)
+    assert sum(map(len, kept)) <= 8_000 < sum(map(len, kept)) + 40 or count == 60

@@ -275,3 +275,37 @@ def test_damage_is_a_reason_or_a_warning(name: str, random: Random) -> None:
         obeys_the_law(READERS[name.rpartition(".")[2]](data, name))
     except Rejected as rejected:
         assert len(str(rejected).split()) > 3
+
+
+@pytest.mark.parametrize("modern", [True, False])
+def test_headings_that_only_the_table_of_contents_of_a_book_tells(modern: bool) -> None:
+    """Where a program wrote paragraphs for headings, those that the table of contents names are headings."""
+    nav = """<html xmlns="http://www.w3.org/1999/xhtml"><body><nav><ol><li><a href="../t/one.xhtml">The  pier</a>
+      <ol><li><a href="../t/one.xhtml#a">Its lamp</a></li></ol></li></ol></nav></body></html>"""
+    ncx = """<ncx xmlns="http://www.daisy.org/z3986/2005/ncx/"><navMap>
+      <navPoint><navLabel><text>The pier</text></navLabel><content src="../t/one.xhtml"/>
+      <navPoint><navLabel><text>Its lamp</text></navLabel><content src="../t/one.xhtml#a"/></navPoint>
+      </navPoint></navMap></ncx>"""
+    toc = (
+        '<item id="n" href="n/toc.xhtml" media-type="application/xhtml+xml" properties="nav"/>' if modern
+        else '<item id="n" href="n/toc.xhtml" media-type="application/x-dtbncx+xml"/>'
+    )  # fmt: skip
+    page = "<html><body><p>The pier</p><p>It is old.</p><p>Its lamp</p><p>It burns. Its lamp</p></body></html>"
+    book = {
+        "mimetype": "application/epub+zip",
+        "META-INF/container.xml": '<container><rootfiles><rootfile full-path="b/c.opf"/></rootfiles></container>',
+        "b/c.opf": f'<package><manifest>{toc}<item id="1" href="t/one.xhtml" media-type="application/xhtml+xml"/>'
+        '</manifest><spine><itemref idref="1"/></spine></package>',
+        "b/n/toc.xhtml": nav if modern else ncx,
+        "b/t/one.xhtml": page,
+    }
+    parsed = parse(archive(book), "a.epub")
+    assert levels(parsed, "heading") == [(1, "The pier"), (2, "Its lamp")]
+    assert [text for _, text in blocks(parsed)] == ["The pier", "It is old.", "Its lamp", "It burns. Its lamp"]
+
+
+def test_what_programs_write_where_they_know_nothing() -> None:
+    """A date of the year 0 and a property without name and value say nothing."""
+    said = rb"{\info{\creatim\yr0\mo0\dy0\hr0\min0}{\revtim\yr2024\mo5\dy1\hr10\min2}}"
+    parsed = parse(rb"{\rtf1" + said + rb"{\*\userprops{\propname }\proptype30{\staticval }} Text.\par}", "a.rtf")
+    assert parsed.metadata == {"modified": "2024-05-01T10:02"}

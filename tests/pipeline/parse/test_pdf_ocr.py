@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,10 @@ def test_pages_that_are_pictures_are_read(tmp_path: Path, monkeypatch: pytest.Mo
 def test_without_the_program_such_pages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A document with some text is read without its scans, which a warning and the metadata name; else rejected."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    scanned = "; OCR would read that, and there is no program `tesseract` on this machine: install Tesseract"
+    scanned = (
+        "; OCR would read that, and there is no program `tesseract` on this machine: install Tesseract "
+        "(Debian and Ubuntu: apt install tesseract-ocr)"
+    )
     parsed = parse(pdf(paragraph(60, 740, ["Text."]), *[_PICTURE] * 3, [], _PICTURE), "a.pdf")
     assert parsed.warnings == [f"pages 2-4, 6 show pictures and no text (scans, perhaps){scanned}"]
     assert parsed.metadata == {"pages": 6, "unread_pages": [2, 3, 4, 6]}
@@ -110,3 +114,22 @@ def test_many_pages_are_read_in_their_order(tmp_path: Path, monkeypatch: pytest.
     parsed = parse(pdf(*pages), "a.pdf")
     assert [block.page for block in parsed.blocks] == list(range(1, 8))
     assert parsed.metadata["ocr_pages"] == list(range(1, 8))
+
+
+def test_slow_pages_are_no_slow_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages have a limit of their own: that of the document does not count while they are read."""
+    monkeypatch.setattr("pipeline.parse.ocr._TICK", 0.05)
+    beats: list[float] = []
+    monkeypatch.setattr("pipeline.parse.ocr.beat", lambda: beats.append(time.monotonic()))
+    stand_in(tmp_path, monkeypatch, "import time; time.sleep(0.4)\n" + _TABLE.format(lines=_LINES))
+    assert parse(pdf(_PICTURE), "a.pdf").metadata["ocr_pages"] == [1]
+    assert len(beats) > 1
+
+
+def test_no_document_is_read_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose pages take hours is rejected, saying what to do."""
+    monkeypatch.setattr("pipeline.parse.ocr._TICK", 0.05)
+    monkeypatch.setattr("pipeline.parse.ocr._ALL_SECONDS", 0.1)
+    stand_in(tmp_path, monkeypatch, "import time; time.sleep(1)")
+    with pytest.raises(Rejected, match="its pages are scans, and reading 0 of them took three hours: split it"):
+        parse(pdf(*[_PICTURE] * 9), "a.pdf")
