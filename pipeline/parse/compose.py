@@ -21,6 +21,7 @@ from pipeline.parse.paragraphs import (
     entry_of,
     heading_key,
     leading_of,
+    may_be_heading,
     paragraphs,
 )  # fmt: skip
 from pipeline.parse.pdfium import Sheet
@@ -154,10 +155,10 @@ class _Reader:
 
     def _kind(self, paragraph: Paragraph, headings: Mapping[str, int]) -> tuple[str, int, _Style | None]:
         line = paragraph.lines[0]
-        level = headings.get(heading_key(_flat(paragraph))) if headings else None
-        if level:
+        text = _flat(paragraph)
+        if headings and may_be_heading(text, headings) and (level := headings.get(heading_key(text))):
             return "heading", level, self._style(paragraph)
-        if entry_of(_flat(paragraph)):
+        if entry_of(text):
             return "contents", 0, None
         if line.mono and not self._mono and all(line.mono for line in paragraph.lines):
             return "code", 0, None

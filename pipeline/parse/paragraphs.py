@@ -29,6 +29,7 @@ _CONJUNCTIONS = {"and", "or", "und", "oder", "bzw", "och"}
 _SHORT_CONJUNCTIONS = {"et", "ou", "y", "e", "o", "en", "of", "og", "to"}
 _ONE_IN, _FEWEST = 200, 3
 _LONGEST_HEADING = 3  # lines
+_START = 12  # characters
 _AROUND = 3  # lines above and below, which show how far a column reaches here
 
 
@@ -202,6 +203,8 @@ def _first_word(line: Run) -> float:
 
 def _heading_at(lines: Sequence[Run], at: int, headings: Mapping[str, int]) -> int:
     """How many lines from `at` on are a heading of the outline; 0 if they are none."""
+    if not may_be_heading(lines[at].text, headings):
+        return 0
     key = ""
     for size in range(1, _LONGEST_HEADING + 1):
         if at + size > len(lines):
@@ -213,6 +216,12 @@ def _heading_at(lines: Sequence[Run], at: int, headings: Mapping[str, int]) -> i
         if not any(heading.startswith(known) for heading in headings):
             break
     return 0
+
+
+def may_be_heading(text: str, headings: Iterable[str]) -> bool:
+    """Whether any heading starts as `text` does: most lines are told from one by their first word."""
+    start = _letters(text[:_START]).lstrip("0123456789")
+    return not start or any(heading.startswith(start) for heading in headings)
 
 
 def heading_key(text: str) -> str:
