@@ -100,6 +100,11 @@ class Table(NamedTuple):
 Piece = Flow | Table
 
 
+def is_rtl(text: str) -> bool:
+    """Whether there are letters in it that run from right to left."""
+    return not text.isascii() and RTL.search(text) is not None
+
+
 def turned(box: Box, turn: int) -> Box:
     """A box on the page in the frame of lines that run in the direction `turn`."""
     left, bottom, right, top = box

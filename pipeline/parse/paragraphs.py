@@ -10,7 +10,7 @@ from itertools import accumulate, pairwise
 from statistics import median
 from typing import NamedTuple
 
-from pipeline.parse.geometry import RTL, WIDE, Run
+from pipeline.parse.geometry import WIDE, Run, is_rtl
 
 BULLET = re.compile(r"(?:[•‣⁃▪▸●○◦■□➢➤►◆◇✦✓✔❖–—*·-]|o(?= {1,8}\S))[ \t]+(?=\S)")
 # What may be a bullet, but may also stand between words.
@@ -143,7 +143,7 @@ class _Column:
         self._lines = lines
         own = [lines] if len(lines) > 2 * _AROUND else []
         self._leading = leading_of(own) if own else leading
-        rtl = 2 * sum(bool(RTL.search(line.text)) for line in lines) > len(lines)
+        rtl = 2 * sum([is_rtl(line.text) for line in lines]) > len(lines)
         self._starts = [-line.right if rtl else line.left for line in lines]
         self._ends = [-line.left if rtl else line.right for line in lines]
         self._reach = max(self._ends)
