@@ -7,9 +7,10 @@ Where the letters stand tells.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import groupby
 from typing import NamedTuple
@@ -59,6 +60,17 @@ def in_order(words: Sequence[Word]) -> list[Word]:
             result += [*reversed(other), *between, word]
             other, between = [], []
     return [*result, *reversed(other), *between]
+
+
+def gaps_between(words: Iterable[Word], wide: float) -> list[float]:
+    """Where the words start again after a gap, from the left."""
+    gaps: list[float] = []
+    reach = math.inf
+    for left, right in sorted((word.left, word.right) for word in words):
+        if left - reach > wide:
+            gaps.append(left)
+        reach = right if reach == math.inf else max(reach, right)
+    return gaps
 
 
 def _unfolded(glyph: str) -> str:

@@ -143,6 +143,8 @@ class Builder:
         return value
 
     def _clean(self, text: str) -> str:
+        if text.isascii() and text.isprintable():  # most are, and there is nothing to clean
+            return text
         if _SURROGATE.search(text):
             # Two halves that met become one character; a half on its own cannot be encoded by anything downstream.
             whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

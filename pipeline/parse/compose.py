@@ -21,6 +21,7 @@ from pipeline.parse.paragraphs import (
     entry_of,
     heading_key,
     leading_of,
+    may_be_heading,
     paragraphs,
 )  # fmt: skip
 from pipeline.parse.pdfium import Sheet
@@ -154,10 +155,10 @@ class _Reader:
 
     def _kind(self, paragraph: Paragraph, headings: Mapping[str, int]) -> tuple[str, int, _Style | None]:
         line = paragraph.lines[0]
-        level = headings.get(heading_key(_flat(paragraph))) if headings else None
-        if level:
-            return "heading", level, self._style(paragraph)
-        if entry_of(_flat(paragraph)):
+        text = _flat(paragraph)
+        if headings and may_be_heading(text, headings) and (level := headings.get(heading_key(text))):
+            return "heading", level, self._style(paragraph, text)
+        if entry_of(text):
             return "contents", 0, None
         if line.mono and not self._mono and all(line.mono for line in paragraph.lines):
             return "code", 0, None
@@ -165,19 +166,18 @@ class _Reader:
             return "list_item", 1, None
         if _CAPTION.match(line.text):
             return "caption", 0, None
-        style = self._style(paragraph)
+        style = self._style(paragraph, text)
         if style:
             return "heading", 0, style
         return "numbered" if NUMBERED.match(line.text) else "paragraph", 0, None
 
-    def _style(self, paragraph: Paragraph) -> _Style | None:
-        """The style of a paragraph that is set as headings are."""
+    def _style(self, paragraph: Paragraph, text: str) -> _Style | None:
+        """The style of a paragraph that starts with `text`, if it is set as headings are."""
         line = paragraph.lines[0]
         larger = line.size >= _LARGER * self._body
         bold = not self._bold and all(line.bold for line in paragraph.lines)
         if not (larger or (bold and line.size >= 0.95 * self._body)) or len(paragraph.lines) > _MOST_LINES or line.turn:
             return None
-        text = _flat(paragraph)
         letters = sum(map(str.isalpha, text))
         longest = _LONGEST_HEADING if larger else _LONGEST_BOLD
         if not max(2, 0.4 * len(text)) <= letters <= longest or text.endswith((".", ",", ";", "。")):

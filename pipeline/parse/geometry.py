@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 #: left, bottom, right, top.
 Box = tuple[float, float, float, float]
+
+# A distance in points, or many.
+Place = TypeVar("Place", float, NDArray[np.float64])
 
 #: The direction of a line that runs neither along nor across the page: a watermark, say.
 OBLIQUE = 4
@@ -60,8 +66,8 @@ class View(NamedTuple):
         """Whether any of a box is on the page."""
         return box[2] > 0 and box[3] > 0 and box[0] < self.width and box[1] < self.height
 
-    def point(self, x: float, y: float) -> tuple[float, float]:
-        """Where (x, y) is shown."""
+    def point(self, x: Place, y: Place) -> tuple[Place, Place]:
+        """Where (x, y) is shown; of many at once if they are arrays."""
         x, y = x - self.left, y - self.bottom
         if self.quarters == 1:
             return y, self.height - x
@@ -92,6 +98,11 @@ class Table(NamedTuple):
 
 
 Piece = Flow | Table
+
+
+def is_rtl(text: str) -> bool:
+    """Whether there are letters in it that run from right to left."""
+    return not text.isascii() and RTL.search(text) is not None
 
 
 def turned(box: Box, turn: int) -> Box:

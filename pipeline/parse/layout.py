@@ -17,7 +17,6 @@ from typing import NamedTuple
 from pipeline.parse.geometry import (
     NUMBER,
     OBLIQUE,
-    RTL,
     WIDE,
     Box,
     Flow,
@@ -25,6 +24,7 @@ from pipeline.parse.geometry import (
     Row,
     Run,
     Table,
+    is_rtl,
     joined_row,
     rows_of,
     turned,
@@ -75,7 +75,7 @@ def arrange(runs: Sequence[Run], strokes: Sequence[Box] = ()) -> list[Piece]:
 
 
 def _arranged(runs: Sequence[Run], strokes: Sequence[Box]) -> list[Piece]:
-    if 2 * sum(bool(RTL.search(run.text)) for run in runs) <= len(runs):
+    if 2 * sum([is_rtl(run.text) for run in runs]) <= len(runs):
         return _order(_with_raised(rows_of(_with_capitals(runs))), rules_of(strokes))
     # Read from the right: in the mirror it is a page like any other.
     rows = rows_of([_mirrored(run) for run in runs])
@@ -112,17 +112,17 @@ def _with_capitals(runs: Sequence[Run]) -> Sequence[Run]:
 
 def _with_raised(rows: list[Row]) -> list[Row]:
     """Raised and lowered characters that touch a word of the next row join it."""
-    kept: list[Row] = []
+    sizes = [max([run.size for run in row]) for row in rows]  # what joins a row is smaller than that is
+    kept: list[int] = []
     for at, row in enumerate(rows):
-        size = max(run.size for run in row)
-        for other in rows[at + 1 : at + 2] + kept[-1:]:
-            if size < 0.85 * max(run.size for run in other) and all(_touches(run, other) for run in row):
-                other.extend(row)
-                other.sort(key=lambda run: run.left)
+        for other in [at + 1] * (at + 1 < len(rows)) + kept[-1:]:
+            if sizes[at] < 0.85 * sizes[other] and all(_touches(run, rows[other]) for run in row):
+                rows[other].extend(row)
+                rows[other].sort(key=lambda run: run.left)
                 break
         else:
-            kept.append(row)
-    return kept
+            kept.append(at)
+    return [rows[at] for at in kept]
 
 
 def _touches(run: Run, row: Row) -> bool:

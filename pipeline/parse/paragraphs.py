@@ -10,7 +10,7 @@ from itertools import accumulate, pairwise
 from statistics import median
 from typing import NamedTuple
 
-from pipeline.parse.geometry import RTL, WIDE, Run
+from pipeline.parse.geometry import WIDE, Run, is_rtl
 
 BULLET = re.compile(r"(?:[•‣⁃▪▸●○◦■□➢➤►◆◇✦✓✔❖–—*·-]|o(?= {1,8}\S))[ \t]+(?=\S)")
 # What may be a bullet, but may also stand between words.
@@ -29,6 +29,7 @@ _CONJUNCTIONS = {"and", "or", "und", "oder", "bzw", "och"}
 _SHORT_CONJUNCTIONS = {"et", "ou", "y", "e", "o", "en", "of", "og", "to"}
 _ONE_IN, _FEWEST = 200, 3
 _LONGEST_HEADING = 3  # lines
+_START = 12  # characters
 _AROUND = 3  # lines above and below, which show how far a column reaches here
 
 
@@ -142,7 +143,7 @@ class _Column:
         self._lines = lines
         own = [lines] if len(lines) > 2 * _AROUND else []
         self._leading = leading_of(own) if own else leading
-        rtl = 2 * sum(bool(RTL.search(line.text)) for line in lines) > len(lines)
+        rtl = 2 * sum([is_rtl(line.text) for line in lines]) > len(lines)
         self._starts = [-line.right if rtl else line.left for line in lines]
         self._ends = [-line.left if rtl else line.right for line in lines]
         self._reach = max(self._ends)
@@ -202,6 +203,8 @@ def _first_word(line: Run) -> float:
 
 def _heading_at(lines: Sequence[Run], at: int, headings: Mapping[str, int]) -> int:
     """How many lines from `at` on are a heading of the outline; 0 if they are none."""
+    if not may_be_heading(lines[at].text, headings):
+        return 0
     key = ""
     for size in range(1, _LONGEST_HEADING + 1):
         if at + size > len(lines):
@@ -213,6 +216,12 @@ def _heading_at(lines: Sequence[Run], at: int, headings: Mapping[str, int]) -> i
         if not any(heading.startswith(known) for heading in headings):
             break
     return 0
+
+
+def may_be_heading(text: str, headings: Iterable[str]) -> bool:
+    """Whether any heading starts as `text` does: most lines are told from one by their first word."""
+    start = _letters(text[:_START]).lstrip("0123456789")
+    return not start or any(heading.startswith(start) for heading in headings)
 
 
 def heading_key(text: str) -> str:

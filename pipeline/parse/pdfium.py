@@ -13,7 +13,7 @@ from pipeline.parse import pdfmarks
 from pipeline.parse.geometry import Box, Run
 from pipeline.parse.layout import may_hold_table
 from pipeline.parse.ocr import RESOLUTION, Picture
-from pipeline.parse.pdftext import TextReader, view_of
+from pipeline.parse.pdftext import TextReader
 from pipeline.parse.takings import Takings
 
 # PDFium keeps global state and must be entered by one thread at a time; finalizers included, so all is closed within.
@@ -60,6 +60,7 @@ class Pdf:
         self._raw = raw
         self._error = pypdfium2.PdfiumError
         self._text = TextReader(raw)
+        self._objects = pdfmarks.PageObjects(raw)
         _PDFIUM.acquire()
         try:
             self._document = self._open(pypdfium2.PdfDocument, data, passwords)
@@ -103,7 +104,7 @@ class Pdf:
         if not page:
             return None
         try:
-            view = view_of(raw, page)
+            view = pdfmarks.view_of(raw, page)
             runs = self._text.runs(page, view)
             if runs is None:
                 return None
@@ -113,11 +114,11 @@ class Pdf:
                 view.width,
                 view.height,
                 runs,
-                pdfmarks.strokes(raw, page, view) if may_hold_table(runs) else (),
+                self._objects.strokes(page, view) if may_hold_table(runs) else (),
                 fields,
                 notes,
                 list(pdfmarks.links(raw, page, self._document)),
-                len(runs) < _FEW_RUNS and pdfmarks.shows_picture(raw, page),
+                len(runs) < _FEW_RUNS and self._objects.shows_picture(page),
             )
         finally:
             raw.FPDF_ClosePage(page)

@@ -6,10 +6,12 @@ Knows PDFium by the `raw` functions it is handed.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pipeline.parse.geometry import Box, View
+from pipeline.parse.pdfchars import bound
 
 Matrix = tuple[float, float, float, float, float, float]
 Marks = list[tuple[Box, str]]
@@ -26,29 +28,120 @@ _HIDDEN = 2 | 32  # flags of annotations that are not shown
 _CHECKED, _UNCHECKED = "\u2611", "\u2610"
 
 
-def shows_picture(raw: Any, page: Any) -> bool:
-    """Whether there is an image on the page, or so much is drawn that it may be letters."""
-    drawn = 0
-    for mark, _ in _objects(raw, page):
-        kind = raw.FPDFPageObj_GetType(mark)
-        drawn += kind == raw.FPDF_PAGEOBJ_PATH
-        if kind == raw.FPDF_PAGEOBJ_IMAGE or drawn > _FEW_DRAWN:
-            return True
-    return False
+def view_of(raw: Any, page: Any) -> View:
+    """The view of `page`."""
+    box = raw.FS_RECTF()
+    raw.FPDF_GetPageBoundingBox(page, box)
+    size = raw.FPDF_GetPageWidthF(page), raw.FPDF_GetPageHeightF(page)
+    quarters = raw.FPDFPage_GetRotation(page) % 4
+    return View(box.left, box.bottom, *size, quarters, box.left == box.bottom == quarters == 0)
 
 
-def strokes(raw: Any, page: Any, view: View) -> list[Box]:
-    """The straight lines drawn on the page, and the edges of rectangles: boxes without width or without height."""
-    found: list[Box] = []
-    for mark, matrix in _objects(raw, page):
-        if raw.FPDFPageObj_GetType(mark) == raw.FPDF_PAGEOBJ_PATH:
-            for box in _lines(raw, mark, matrix):
-                left, bottom, right, top = box if view.plain else view.box(box)
-                if right - left < _THIN <= _SHORT < top - bottom:
-                    found.append((middle := (left + right) / 2, bottom, middle, top))
-                elif top - bottom < _THIN <= _SHORT < right - left:
-                    found.append((left, middle := (bottom + top) / 2, right, middle))
-    return found
+class PageObjects:
+    """What is drawn on a page. There may be thousands of it, so PDFium is called with plain numbers."""
+
+    def __init__(self, raw: Any) -> None:
+        whole, mark, out = ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p
+        self._image, self._path, self._form = raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH, raw.FPDF_PAGEOBJ_FORM
+        self._move, self._line = raw.FPDF_SEGMENT_MOVETO, raw.FPDF_SEGMENT_LINETO
+        self._on_page = (
+            bound(raw, "FPDFPage_CountObjects", whole, mark),
+            bound(raw, "FPDFPage_GetObject", mark, mark, whole),
+        )
+        self._in_form = (
+            bound(raw, "FPDFFormObj_CountObjects", whole, mark),
+            bound(raw, "FPDFFormObj_GetObject", mark, mark, ctypes.c_ulong),
+        )
+        self._get_type = bound(raw, "FPDFPageObj_GetType", whole, mark)
+        self._get_bounds = bound(raw, "FPDFPageObj_GetBounds", whole, mark, out, out, out, out)
+        self._get_matrix = bound(raw, "FPDFPageObj_GetMatrix", whole, mark, out)
+        self._count_segments = bound(raw, "FPDFPath_CountSegments", whole, mark)
+        self._get_segment = bound(raw, "FPDFPath_GetPathSegment", mark, mark, whole)
+        self._get_point = bound(raw, "FPDFPathSegment_GetPoint", whole, mark, out, out)
+        self._get_kind = bound(raw, "FPDFPathSegment_GetType", whole, mark)
+        self._get_close = bound(raw, "FPDFPathSegment_GetClose", whole, mark)
+        self._out = array("f", (0,) * 6)
+        start = self._out.buffer_info()[0]
+        self._outs = tuple(range(start, start + 16, 4))
+
+    def shows_picture(self, page: Any) -> bool:
+        """Whether there is an image on the page, or so much is drawn that it may be letters."""
+        drawn = 0
+        for kind, _, _ in self._all(page):
+            drawn += kind == self._path
+            if kind == self._image or drawn > _FEW_DRAWN:
+                return True
+        return False
+
+    def strokes(self, page: Any, view: View) -> list[Box]:
+        """The straight lines drawn on the page, and the edges of rectangles: boxes without width or without height."""
+        found: list[Box] = []
+        for kind, mark, matrix in self._all(page):
+            if kind == self._path:
+                for box in self._lines(mark, matrix):
+                    left, bottom, right, top = box if view.plain else view.box(box)
+                    if right - left < _THIN <= _SHORT < top - bottom:
+                        found.append((middle := (left + right) / 2, bottom, middle, top))
+                    elif top - bottom < _THIN <= _SHORT < right - left:
+                        found.append((left, middle := (bottom + top) / 2, right, middle))
+        return found
+
+    def _all(self, page: Any) -> Iterator[tuple[int, int, Matrix]]:
+        """Kind and handle of the objects of the page, those inside others too, and the matrix of what each is in."""
+        budget = _MOST_OBJECTS
+
+        def walk(container: int | None, calls: Any, matrix: Matrix, depth: int) -> Iterator[tuple[int, int, Matrix]]:
+            nonlocal budget
+            count, get = calls
+            for number in range(count(container)):
+                budget -= 1
+                if budget < 0:
+                    return
+                mark = get(container, number)
+                if not mark:
+                    continue
+                kind = self._get_type(mark)
+                if kind != self._form:
+                    yield kind, mark, matrix
+                elif depth < _DEEPEST:
+                    yield from walk(mark, self._in_form, _times(self._matrix(mark), matrix), depth + 1)
+
+        yield from walk(ctypes.cast(page, ctypes.c_void_p).value, self._on_page, _UNCHANGED, 0)
+
+    def _lines(self, path: int, matrix: Matrix) -> Iterable[Box]:
+        """The bounds of a thin path, the edges of a thicker one, in the page's space."""
+        if not self._get_bounds(path, *self._outs):
+            return ()
+        left, bottom, right, top = self._out[:4]
+        if right - left < _SHORT > top - bottom and matrix == _UNCHANGED:
+            return ()
+        if right - left < _THIN or top - bottom < _THIN:
+            return (
+                ((left, bottom, right, top) if matrix == _UNCHANGED else _box(matrix, (left, bottom), (right, top))),
+            )
+        count = self._count_segments(path)
+        return self._edges(path, count, _times(self._matrix(path), matrix)) if 0 < count <= _MOST_SEGMENTS else ()
+
+    def _edges(self, path: int, count: int, placed: Matrix) -> Iterator[Box]:
+        start = here = (0.0, 0.0)
+        for number in range(count):
+            segment = self._get_segment(path, number)
+            if not segment or not self._get_point(segment, *self._outs[:2]):
+                return
+            kind, point = self._get_kind(segment), (self._out[0], self._out[1])
+            if kind == self._move:
+                start = point
+            elif kind == self._line:
+                yield _box(placed, here, point)
+            here = point
+            if self._get_close(segment):
+                yield _box(placed, here, start)
+
+    def _matrix(self, mark: int) -> Matrix:
+        if not self._get_matrix(mark, self._outs[0]):
+            return _UNCHANGED
+        a, b, c, d, e, f = self._out
+        return a, b, c, d, e, f
 
 
 def marks(raw: Any, page: Any, form: Any, view: View) -> tuple[Marks, Marks]:
@@ -110,67 +203,6 @@ def _value(raw: Any, form: Any, widget: Any) -> str:
     if kind not in text or raw.FPDFAnnot_GetFormFieldFlags(form, widget) & _PASSWORD_FIELD:
         return ""
     return string(raw.FPDFAnnot_GetFormFieldValue, form, widget)
-
-
-def _objects(raw: Any, page: Any) -> Iterator[tuple[Any, Matrix]]:
-    """The objects of the page, those inside others included, each with the matrix of what it is inside of."""
-    budget = _MOST_OBJECTS
-
-    def walk(container: Any, count: Callable[..., int], get: Callable[..., Any], matrix: Matrix, depth: int) -> Any:
-        nonlocal budget
-        for number in range(count(container)):
-            budget -= 1
-            if budget < 0:
-                return
-            mark = get(container, number)
-            if not mark:
-                continue
-            if raw.FPDFPageObj_GetType(mark) == raw.FPDF_PAGEOBJ_FORM:
-                if depth < _DEEPEST:
-                    inner = _times(_matrix(raw, mark), matrix)
-                    yield from walk(mark, raw.FPDFFormObj_CountObjects, raw.FPDFFormObj_GetObject, inner, depth + 1)
-            else:
-                yield mark, matrix
-
-    yield from walk(page, raw.FPDFPage_CountObjects, raw.FPDFPage_GetObject, _UNCHANGED, 0)
-
-
-def _lines(raw: Any, path: Any, matrix: Matrix) -> Iterator[Box]:
-    """The bounds of a thin path, the edges of a thicker one, in the page's space."""
-    sides = ctypes.c_float(), ctypes.c_float(), ctypes.c_float(), ctypes.c_float()
-    if not raw.FPDFPageObj_GetBounds(path, *sides):
-        return
-    left, bottom, right, top = [side.value for side in sides]
-    if right - left < _SHORT > top - bottom and matrix == _UNCHANGED:
-        return
-    if right - left < _THIN or top - bottom < _THIN:
-        yield (left, bottom, right, top) if matrix == _UNCHANGED else _box(matrix, (left, bottom), (right, top))
-        return
-    count = raw.FPDFPath_CountSegments(path)
-    if not 0 < count <= _MOST_SEGMENTS:
-        return
-    placed = _times(_matrix(raw, path), matrix)
-    x, y = ctypes.c_float(), ctypes.c_float()
-    start = here = (0.0, 0.0)
-    for number in range(count):
-        segment = raw.FPDFPath_GetPathSegment(path, number)
-        if not segment or not raw.FPDFPathSegment_GetPoint(segment, x, y):
-            return
-        kind, point = raw.FPDFPathSegment_GetType(segment), (x.value, y.value)
-        if kind == raw.FPDF_SEGMENT_MOVETO:
-            start = point
-        elif kind == raw.FPDF_SEGMENT_LINETO:
-            yield _box(placed, here, point)
-        here = point
-        if raw.FPDFPathSegment_GetClose(segment):
-            yield _box(placed, here, start)
-
-
-def _matrix(raw: Any, mark: Any) -> Matrix:
-    matrix = raw.FS_MATRIX()
-    if not raw.FPDFPageObj_GetMatrix(mark, matrix):
-        return _UNCHANGED
-    return matrix.a, matrix.b, matrix.c, matrix.d, matrix.e, matrix.f
 
 
 def _times(inner: Matrix, outer: Matrix) -> Matrix:

@@ -1,7 +1,7 @@
 """The text of a page of a PDF as runs: stretches of a line without a wide gap, each with its place and type.
 
-Knows PDFium by the `raw` functions it is handed. A call costs about as much as PDFium needs for two characters, so
-there are few: eight a line, and two a word only where a line may have a gap.
+A page is taken at once, in arrays, and PDFium is asked for what nothing else tells: the box of three characters a line,
+of two a word only where a line may have a gap.
 """
 
 from __future__ import annotations
@@ -9,29 +9,28 @@ from __future__ import annotations
 import ctypes
 import math
 import re
-from array import array
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby, repeat
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby, pairwise
+from typing import Any, NamedTuple
 
-from pipeline.parse.bidi import Word, in_order, spelt
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.parse.bidi import Word, gaps_between, in_order, spelt
 from pipeline.parse.geometry import OBLIQUE, RTL, Box, Run, View, box_of, turned
+from pipeline.parse.pdfchars import Boxes, Characters, Font
 
 # PDFium puts \ufffe in place of a hyphen that ends a line, and of the line's end; older ones \x02.
 _HYPHENS = ("\x02", "\ufffe")
-_LINE = re.compile("[^\r\n\x02\ufffe]*[^\\s\x02\ufffe][^\r\n\x02\ufffe]*")
-_WORD = re.compile(r"\S+")
-_BOLD = re.compile(r"(?i:bold|black|heavy|demi|bx\d|sfsx|-medi\b)|[-,.f](?:Bd|Hv|Sb|SB|Xb|Blk)|\.B\b")
-_MONO = re.compile(r"mono|courier|consol|menlo|typewriter|cmtt|sftt|inconsolata|lettergothic", re.I)
-_FORCE_BOLD, _FIXED_PITCH = 1 << 18, 1
+_BREAKS = {"\r", "\n", *_HYPHENS}
+# Of each character, and of any further one: what is neither blank nor a break is of a word.
+_SOLID = np.array([not (chr(code).isspace() or chr(code) in _BREAKS) for code in range(0x10000)])
+_BREAKING = np.array([chr(code) in _BREAKS for code in range(0x10000)])
 #: More than any space within a line (but for a few justified ones, which layout joins again), in type sizes.
 _GAP = 0.7
 _SAMPLED = 8  # one line of so many is looked at word by word
 _SHORT = 12  # characters: as quickly looked at as not
-_FEWEST_LETTERS, _MOST_LETTERS = 100, 10_000  # that say how wide a font's are
-_LONGEST_NAME = 128  # of a font, in bytes
 _PRIVATE = re.compile("[\uf000-\uf0ff]")
 # What the fonts of old word processors have in place of bullets and signs.
 _SYMBOLS = {
@@ -40,41 +39,7 @@ _SYMBOLS = {
     0xF0B3: "≥", 0xF0B9: "≠", 0xF02D: "−",
 }  # fmt: skip
 
-
-def view_of(raw: Any, page: Any) -> View:
-    """The view of `page`."""
-    box = raw.FS_RECTF()
-    raw.FPDF_GetPageBoundingBox(page, box)
-    size = raw.FPDF_GetPageWidthF(page), raw.FPDF_GetPageHeightF(page)
-    quarters = raw.FPDFPage_GetRotation(page) % 4
-    return View(box.left, box.bottom, *size, quarters, box.left == box.bottom == quarters == 0)
-
-
-class _Font:
-    """What is known of a font: how it looks, and how wide its letters and the spaces between words are on average."""
-
-    __slots__ = ("bold", "letters", "mono", "space", "spaces", "width")
-
-    def __init__(self, name: str, flags: int) -> None:
-        self.bold = bool(_BOLD.search(name) or flags & _FORCE_BOLD)
-        self.mono = bool(_MONO.search(name) or flags & _FIXED_PITCH)
-        self.width = self.space = 0.0
-        self.letters = self.spaces = 0
-
-    def learn(self, letters: Sequence[int], boxes: Sequence[Box], size: float) -> None:
-        """Take in the words of a run: how many letters each has, and the boxes of its first and last."""
-        width = sum([box[2] for box in boxes[1::2]]) - sum([box[0] for box in boxes[::2]])
-        self.letters += sum(letters)
-        self.width += width / size
-        self.spaces += len(letters) - 1
-        self.space += (boxes[-1][2] - boxes[0][0] - width) / size
-
-    def reach(self, letters: int, spaces: int) -> float:
-        """About how wide a line of so many letters and spaces is at most, in type sizes; 0 while that is unknown."""
-        if self.letters < _FEWEST_LETTERS:
-            return 0.0
-        space = self.space / self.spaces if self.spaces else 0.25
-        return 1.03 * letters * self.width / self.letters + 1.2 * spaces * space + 0.6
+_Indices = NDArray[np.intp]
 
 
 class TextReader:
@@ -82,26 +47,7 @@ class TextReader:
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
-        self._sizes: dict[tuple[float, float], float] = {}
-        self._fonts: dict[tuple[bytes, int], _Font] = {}
-        self._name, self._flags = ctypes.create_string_buffer(_LONGEST_NAME), ctypes.c_int()
-        self._name_at, self._flags_at = ctypes.addressof(self._name), ctypes.addressof(self._flags)
-        self._pair = array("d", (0, 0))
-        self._matrix = array("f", (0,) * 6)
-        handle, index, out = ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p
-        self._get_box = self._fast("FPDFText_GetLooseCharBox", index, handle, index, out)
-        self._get_origin = self._fast("FPDFText_GetCharOrigin", index, handle, index, out, out)
-        self._get_error = self._fast("FPDFText_HasUnicodeMapError", index, handle, index)
-        self._get_size = self._fast("FPDFText_GetFontSize", ctypes.c_double, handle, index)
-        self._get_angle = self._fast("FPDFText_GetCharAngle", ctypes.c_float, handle, index)
-        self._get_matrix = self._fast("FPDFText_GetMatrix", index, handle, index, out)
-        self._get_font = self._fast("FPDFText_GetFontInfo", ctypes.c_ulong, handle, index, out, ctypes.c_ulong, out)
-
-    def _fast(self, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
-        """One of PDFium's functions, called with plain numbers and without letting go of the interpreter."""
-        address = ctypes.cast(getattr(self._raw, name), ctypes.c_void_p).value or 0
-        function: Callable[..., Any] = ctypes.PYFUNCTYPE(result, *arguments)(address)
-        return function
+        self._characters = Characters(raw)
 
     def runs(self, page: Any, view: View) -> list[Run] | None:
         """The runs of `page` in the order of its content; None if its text cannot be read."""
@@ -110,7 +56,9 @@ class TextReader:
             return None
         try:
             text, index = self._text(textpage)
-            return _PageText(self, ctypes.cast(textpage, ctypes.c_void_p).value, text, index, view).runs()
+            handle = ctypes.cast(textpage, ctypes.c_void_p).value
+            with np.errstate(invalid="ignore", over="ignore"):  # fonts may say that their letters are of any size
+                return _PageText(self._characters, handle, text, index, view).runs()
         finally:
             self._raw.FPDFText_ClosePage(textpage)
 
@@ -132,49 +80,24 @@ class TextReader:
         map_index = self._raw.FPDFText_GetCharIndexFromTextIndex
         return _named(text), lambda index: max(0, map_index(textpage, units[index]))
 
-    # -- one character ---------------------------------------------------------------------------------------------
 
-    def boxes(self, handle: int | None, indices: Sequence[int]) -> list[Box]:
-        """The boxes of some characters, each as high as its font: (left, bottom, right, top)."""
-        out = array("f", bytes(16 * len(indices)))
-        start = out.buffer_info()[0]
-        deque(map(self._get_box, repeat(handle), indices, range(start, start + 16 * len(indices), 16)), 0)
-        return list(zip(out[0::4], out[3::4], out[2::4], out[1::4], strict=True))  # from left, top, right, bottom
+class _Whole(NamedTuple):
+    """A line that may be looked at as a whole: the font and size of its middle, and how many letters and spaces."""
 
-    def origin(self, handle: int | None, index: int) -> tuple[float, float]:
-        """Where a character stands."""
-        start = self._pair.buffer_info()[0]
-        self._get_origin(handle, index, start, start + 8)
-        return self._pair[0], self._pair[1]
+    font: Font
+    size: float
+    letters: int
+    spaces: int
 
-    def angle(self, handle: int | None, index: int) -> float:
-        """How far a character is turned: in radians, clockwise."""
-        angle: float = self._get_angle(handle, index)
-        return angle
 
-    def size(self, handle: int | None, index: int, box: Box) -> float:
-        """The size of a character's type as it is shown; what is called the same and is as high has the same."""
-        nominal = self._get_size(handle, index)
-        height = box[3] - box[1]
-        key = nominal, round(height, 1)
-        size = self._sizes.get(key)
-        if size is None:
-            self._get_matrix(handle, index, self._matrix.buffer_info()[0])
-            size = self._sizes[key] = nominal * math.hypot(self._matrix[2], self._matrix[3]) or height or 1.0
-        return size
+class _Part(NamedTuple):
+    """A run of a line, and what its words, from `first` to `last`, tell about its font."""
 
-    def is_nameless(self, handle: int | None, index: int) -> bool:
-        """Whether the font does not say which character this one is."""
-        return bool(self._get_error(handle, index) == 1)
-
-    def font(self, handle: int | None, index: int) -> _Font:
-        """A character's font."""
-        written = self._get_font(handle, index, self._name_at, _LONGEST_NAME, self._flags_at)
-        key = ctypes.string_at(self._name_at, max(0, min(written, _LONGEST_NAME) - 1)), self._flags.value
-        font = self._fonts.get(key)
-        if font is None:
-            font = self._fonts[key] = _Font(key[0].decode("latin-1"), key[1])
-        return font
+    row: tuple[Any, ...]
+    font: Font
+    lengths: Sequence[int]
+    lefts: Sequence[float]
+    rights: Sequence[float]
 
 
 class _PageText:
@@ -185,154 +108,271 @@ class _PageText:
     """
 
     def __init__(
-        self, reader: TextReader, handle: int | None, text: str, index: Callable[[int], int], view: View
+        self, characters: Characters, handle: int | None, text: str, index: Callable[[int], int], view: View
     ) -> None:
-        self._reader = reader
+        self._characters = characters
         self._handle = handle
         self._text = text
         self._index = index
         self._view = view
         self._rtl = not text.isascii() and bool(RTL.search(text))
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        solid = np.zeros(len(codes) + 2, np.bool_)
+        _SOLID.take(codes, mode="clip", out=solid[1:-1])
+        edges = (solid[1:] != solid[:-1]).nonzero()[0]
+        self._starts, self._ends = edges[::2], edges[1::2]  # of words
+        lines = _BREAKING.take(codes, mode="clip").nonzero()[0].searchsorted(self._starts)
+        # The first word of each line, and the first after the last.
+        self._firsts = np.concatenate([[0], (lines[1:] != lines[:-1]).nonzero()[0] + 1, [len(lines)]])
+        self._solid = solid[1:-1].nonzero()[0]
+        self._parts: dict[int, list[_Part]] = {}
 
     def runs(self) -> list[Run]:
-        spans = [_stripped(self._text, *match.span()) for match in _LINE.finditer(self._text)]
-        places = [(start, self._letter((start + end) // 2), end - 1) for start, end in spans]
-        boxes = self._boxes([at for place in places for at in place])
+        if not len(self._starts):
+            return []
+        starts, ends = self._starts[self._firsts[:-1]], self._ends[self._firsts[1:] - 1]
+        middles = self._solid[np.searchsorted(self._solid, (starts + ends) // 2)]
+        boxes = self._boxes([*starts.tolist(), *middles.tolist(), *(ends - 1).tolist()]).reshape(3, -1, 4)
+        wholes = self._wholes(starts.tolist(), middles.tolist(), ends.tolist(), boxes)
+        widths = (boxes[2, :, 2] - boxes[0, :, 0]).tolist()
+        count = len(widths)
+
+        def fits(number: int) -> bool:
+            one = wholes.get(number)
+            return one is not None and widths[number] <= one.size * one.font.reach(one.letters, one.spaces)
+
+        self._look_at([number for number in range(count) if not fits(number)])
         gaps = 0
-        lines: list[list[Run]] = []
+        rows: dict[int, list[tuple[Any, ...]]] = {}
         plain: list[int] = []
-        for number, (start, end) in enumerate(spans):
-            run = self._whole(start, end, boxes[3 * number : 3 * number + 3]) if number % _SAMPLED else None
-            if run:
+        for number in range(count):
+            if fits(number):  # asked again, since what was learnt on this page counts
                 plain.append(number)
-                lines.append([run])
             else:
-                lines.append(self._parts(start, end))
-                gaps += len(lines[-1]) > 1
+                rows[number] = self._learnt(number)
+                gaps += len(rows[number]) > 1
         if gaps > 1:
-            for number in plain:
-                lines[number] = self._parts(*spans[number])
-        runs = [run for line in lines for run in line]
+            self._look_at(plain)
+            rows |= {number: self._learnt(number) for number in plain}
+        else:
+            found = self._plain(plain, starts, middles, ends, boxes, wholes)
+            rows |= {number: [row] for number, row in zip(plain, found, strict=True)}
+        return self._shown([row for number in range(count) for row in rows[number]])
+
+    def _shown(self, rows: Sequence[tuple[Any, ...]]) -> list[Run]:
+        """The rows that are on the page as runs; all if none is."""
         width, height = self._view.width, self._view.height
         shown = [
-            run for run in runs
-            if (run.right > 0 and run.left < width and run.high > 0 and run.low < height if not run.turn
-                else self._view.shows(box_of(run)))
+            row for row in rows
+            if (row[2] > 0 and row[1] < width and row[5] > 0 and row[4] < height if not row[9]
+                else self._view.shows(box_of(Run(*row))))
         ]  # fmt: skip
-        return [Run(*run[:-1], order) for order, run in enumerate(shown or runs)]
+        make = tuple.__new__  # as Run(...) does, in a third of its time
+        return [make(Run, (*row, order)) for order, row in enumerate(shown or rows)]
 
-    def _letter(self, at: int) -> int:
-        while self._text[at].isspace():
-            at += 1
-        return at
+    # -- lines as a whole ------------------------------------------------------------------------------------------
 
-    def _boxes(self, places: Sequence[int]) -> list[Box]:
-        index = self._index
-        boxes = self._reader.boxes(self._handle, places if index is int else [index(at) for at in places])
-        return boxes if self._view.plain else list(map(self._view.box, boxes))
-
-    def _base(self, at: int, turn: int) -> float:
-        x, y = self._reader.origin(self._handle, self._index(at))
-        if not self._view.plain:
-            x, y = self._view.point(x, y)
-        return (y, -x, -y, x, y)[turn]
-
-    def _whole(self, start: int, end: int, boxes: Sequence[Box]) -> Run | None:
-        """A line as one run; None if it must be looked at more closely."""
+    def _wholes(
+        self, starts: Sequence[int], middles: Sequence[int], ends: Sequence[int], boxes: Boxes
+    ) -> dict[int, _Whole]:
+        """The lines that need not be looked at word by word if they are no wider than can be expected."""
+        if self._rtl:
+            return {}
         first, middle, last = boxes
-        low, high = max(first[1], middle[1], last[1]), min(first[3], middle[3], last[3])
-        if self._rtl or end - start < _SHORT or last[2] <= first[0] or high - low < 0.5 * (middle[3] - middle[1]):
-            return None
-        at = self._letter((start + end) // 2)
-        font = self._reader.font(self._handle, self._index(at))
-        size = self._reader.size(self._handle, self._index(at), middle)
-        spaces = self._text.count(" ", start, end)
-        if last[2] - first[0] > size * font.reach(end - start - spaces, spaces):
-            return None
-        bold, mono = font.bold, font.mono
-        for other in (start, end - 1):
+        high, low = np.minimum.reduce(boxes[:, :, 3]), np.maximum.reduce(boxes[:, :, 1])
+        level = (last[:, 2] > first[:, 0]) & (high - low >= 0.5 * (middle[:, 3] - middle[:, 1]))
+        numbers = [
+            number for number, is_level in enumerate(level.tolist())
+            if is_level and number % _SAMPLED and ends[number] - starts[number] >= _SHORT
+        ]  # fmt: skip
+        at = [self._index(middles[number]) for number in numbers]
+        fonts = self._characters.fonts(self._handle, at)
+        sizes = self._characters.sizes(self._handle, at, (middle[numbers, 3] - middle[numbers, 1]).tolist())
+        wholes = {}
+        for number, font, size in zip(numbers, fonts, sizes, strict=True):
+            start, end = starts[number], ends[number]
+            spaces = self._text.count(" ", start, end)
+            wholes[number] = _Whole(font, size, end - start - spaces, spaces)
+        return wholes
+
+    def _plain(
+        self, numbers: Sequence[int], starts: _Indices, middles: _Indices, ends: _Indices, boxes: Boxes,
+        wholes: dict[int, _Whole],
+    ) -> list[tuple[Any, ...]]:  # fmt: skip
+        """These lines as a run each."""
+        lefts, rights = boxes[0, numbers, 0].tolist(), boxes[2, numbers, 2].tolist()
+        lows = np.minimum.reduce(boxes[:, numbers, 1]).tolist()
+        highs = np.maximum.reduce(boxes[:, numbers, 3]).tolist()
+        bases = self._bases(middles[numbers].tolist(), [0] * len(numbers))
+        rows = []
+        for at, number in enumerate(numbers):
+            one, start, end = wholes[number], int(starts[number]), int(ends[number])
+            bold, mono = one.font.bold, one.font.mono
             if bold or mono:
-                font = self._reader.font(self._handle, self._index(other))
-                bold, mono = bold and font.bold, mono and font.mono
-        low, high = min(first[1], middle[1], last[1]), max(first[3], middle[3], last[3])
-        return Run(self._said(start, end, end), first[0], last[2], self._base(at, 0), low, high, size, bold, mono, 0, 0)
+                for font in self._fonts((start, end - 1)):
+                    bold, mono = bold and font.bold, mono and font.mono
+            text = self._said(start, end, end)
+            rows.append((text, lefts[at], rights[at], bases[at], lows[at], highs[at], one.size, bold, mono, 0))
+        return rows
 
-    def _parts(self, start: int, end: int) -> list[Run]:
-        """The runs of a line, parted where there are wide gaps between words."""
-        reader, handle, index = self._reader, self._handle, self._index
-        if self._rtl and RTL.search(self._text, start, end):
-            return self._turned_parts(start, end)
-        words = [word.span() for word in _WORD.finditer(self._text, start, end)]
-        boxes = self._boxes([at for first, last in words for at in (first, last - 1)])
-        turn = self._turn(start, boxes)
-        if turn:
-            boxes = [turned(box, turn) for box in boxes]
-        lengths = [last - first for first, last in words]
-        runs = []
-        for first, last in _groups(boxes, reader.size(handle, index(start), boxes[0])):
-            here = boxes[2 * first : 2 * last + 2]
-            # The longest word shows the type; what stands at either end may be a mark, or raised.
-            main = first if first == last else lengths.index(max(lengths[first : last + 1]), first)
-            at = sum(words[main]) // 2
-            font = reader.font(handle, index(at))
-            size = reader.size(handle, index(at), boxes[2 * main])
-            bold, mono = font.bold, font.mono
-            if (bold or mono) and first < last:
-                other = reader.font(handle, index(words[first if main == last else last][0]))
+    # -- lines word by word ----------------------------------------------------------------------------------------
+
+    def _learnt(self, number: int) -> list[tuple[Any, ...]]:
+        """A line's runs, parted where there are wide gaps between words; its fonts are better known then."""
+        if number not in self._parts:
+            self._look_at([number])
+        parts = self._parts[number]
+        for row, font, lengths, lefts, rights in parts:
+            if lengths:
+                font.learn(lengths, lefts, rights, row[6])
+        return [part.row for part in parts]
+
+    def _look_at(self, numbers: Iterable[int]) -> None:
+        """Find the parts of these lines."""
+        level = []
+        for number in numbers:
+            start, end = int(self._starts[self._firsts[number]]), int(self._ends[self._firsts[number + 1] - 1])
+            if self._rtl and RTL.search(self._text, start, end):
+                self._parts[number] = self._turned_parts(start, end)
+            else:
+                level.append(number)
+        if level:
+            self._part(np.array(level))
+
+    def _part(self, numbers: _Indices) -> None:
+        counts = self._firsts[numbers + 1] - self._firsts[numbers]
+        heads = np.append(0, np.cumsum(counts))  # where the words of each line start among those of all
+        words = np.repeat(self._firsts[numbers] - heads[:-1], counts) + np.arange(heads[-1])
+        starts, ends = self._starts[words], self._ends[words]
+        boxes = self._boxes([*starts.tolist(), *(ends - 1).tolist()]).reshape(2, -1, 4)
+        turns = self._turns(starts[heads[:-1]].tolist(), boxes[0, heads[:-1]], boxes[1, heads[1:] - 1])
+        for line, turn in enumerate(turns):
+            if turn:
+                here = boxes[:, heads[line] : heads[line + 1]]
+                here[:] = [
+                    [turned((left, low, right, high), turn) for left, low, right, high in row] for row in here.tolist()
+                ]
+        size_of = self._sizes(starts[heads[:-1]].tolist(), boxes[0, heads[:-1]])
+        parted = _parted(boxes, _GAP * np.repeat(np.array(size_of), counts))
+        parted[heads[:-1]] = True
+        cuts = np.flatnonzero(parted)
+        self._measure(numbers, heads, cuts, starts, ends, boxes, turns)
+
+    def _measure(
+        self, numbers: _Indices, heads: _Indices, cuts: _Indices, starts: _Indices, ends: _Indices, boxes: Boxes,
+        turns: Sequence[int],
+    ) -> None:  # fmt: skip
+        """Each run of these lines, which start with the words `heads`: the runs start with the words `cuts`."""
+        lefts = np.minimum.reduceat(np.minimum(boxes[0, :, 0], boxes[1, :, 0]), cuts).tolist()
+        lows = np.minimum.reduceat(np.minimum(boxes[0, :, 1], boxes[1, :, 1]), cuts).tolist()
+        rights = np.maximum.reduceat(np.maximum(boxes[0, :, 2], boxes[1, :, 2]), cuts).tolist()
+        highs = np.maximum.reduceat(np.maximum(boxes[0, :, 3], boxes[1, :, 3]), cuts).tolist()
+        begins, finishes = boxes[0, :, 0].tolist(), boxes[1, :, 2].tolist()
+        lengths, start_of, end_of = (ends - starts).tolist(), starts.tolist(), ends.tolist()
+        lines = (np.searchsorted(heads, cuts, "right") - 1).tolist()
+        spans = list(pairwise([*cuts.tolist(), len(start_of)]))
+        # The longest word shows the type; what stands at either end may be a mark, or raised.
+        mains = [lengths.index(max(lengths[first:last]), first) for first, last in spans]
+        at = [(start_of[main] + end_of[main]) // 2 for main in mains]
+        bases = self._bases(at, [turns[line] for line in lines])
+        fonts, sizes = self._fonts(at), self._sizes(at, boxes[0, mains])
+        line_numbers, last_of = numbers.tolist(), heads[1:].tolist()
+        for number in line_numbers:
+            self._parts[number] = []
+        for run, (first, last) in enumerate(spans):
+            line, font = lines[run], fonts[run]
+            bold, mono, turn = font.bold, font.mono, turns[line]
+            if (bold or mono) and last - first > 1:
+                other = self._fonts([start_of[first if mains[run] == last - 1 else last - 1]])[0]
                 bold, mono = bold and other.bold, mono and other.mono
-            if not turn and font.letters < _MOST_LETTERS:
-                font.learn(lengths[first : last + 1], here, size)
-            text = self._said(words[first][0], words[last][1], end)
-            runs.append(self._run(text, here, at, turn, size, bold, mono))
-        return runs
+            text = self._said(start_of[first], end_of[last - 1], end_of[last_of[line] - 1])
+            row = (text, lefts[run], rights[run], bases[run], lows[run], highs[run], sizes[run], bold, mono, turn)
+            known = slice(first, first if turn else last)
+            self._parts[line_numbers[line]].append(_Part(row, font, lengths[known], begins[known], finishes[known]))
 
-    def _turned_parts(self, start: int, end: int) -> list[Run]:
+    def _turned_parts(self, start: int, end: int) -> list[_Part]:
         """The runs of a line with words that run from right to left."""
         places = list(range(start, end))
-        boxes = self._boxes(places)
-        turn = 0 if boxes[0][0] >= boxes[-1][0] else self._turn(start, boxes)
+        found = self._boxes(places)
+        boxes: list[Box] = list(map(tuple, found.tolist()))
+        turn = 0 if boxes[0][0] >= boxes[-1][0] else self._turns([start], found[:1], found[-1:])[0]
         if turn:
             boxes = [turned(box, turn) for box in boxes]
         # Where the letters of several glyphs are all written down with the first one, the others come as anything.
         letters = [at for at in places if not self._text[at].isspace()]
-        named = {at for at in letters if not self._reader.is_nameless(self._handle, self._index(at))} or {*letters}
+        named = {at for at in letters if not self._characters.is_nameless(self._handle, self._index(at))} or {*letters}
         words = []
-        for found in _WORD.finditer(self._text, start, end):
-            if letters := [at for at in range(*found.span()) if at in named]:
+        for first, last in self._words(start, end):
+            if letters := [at for at in range(first, last) if at in named]:
                 own = [boxes[at - start] for at in letters]
                 left, right = min([box[0] for box in own]), max([box[2] for box in own])
                 text = spelt("".join([self._text[at] for at in letters]), own)
-                words.append(Word(found.start(), found.end(), text, left, right))
+                words.append(Word(first, last, text, left, right))
         at = max(words, key=lambda word: word.end - word.start).start
-        font = self._reader.font(self._handle, self._index(at))
-        size = self._reader.size(self._handle, self._index(at), boxes[at - start])
-        gaps = _gaps([(word.left, word.right) for word in words], _GAP * size)
-        runs = []
+        font, size = self._fonts([at])[0], self._sizes([at], np.array([boxes[at - start]]))[0]
+        gaps = gaps_between(words, _GAP * size)
+        parts = []
         for _, group in groupby(in_order(words), lambda word: bisect_right(gaps, word.left)):
             here = list(group)
             own = [boxes[at - start] for word in here for at in range(word.start, word.end) if at in named]
+            lefts, lows, rights, highs = zip(*own, strict=True)
             text = " ".join(word.text for word in here)
-            runs.append(self._run(text, own, here[0].start, turn, size, font.bold, font.mono))
-        return runs
+            base = self._bases([here[0].start], [turn])[0]
+            box = min(lefts), max(rights), base, min(lows), max(highs)
+            parts.append(_Part((text, *box, size, font.bold, font.mono, turn), font, (), (), ()))
+        return parts
 
-    def _run(self, text: str, boxes: Sequence[Box], at: int, turn: int, size: float, bold: bool, mono: bool) -> Run:
-        lefts, lows, rights, highs = zip(*boxes, strict=True)
-        base = self._base(at, turn)
-        return Run(text, min(lefts), max(rights), base, min(lows), max(highs), size, bold, mono, turn)
+    # -- characters ------------------------------------------------------------------------------------------------
+
+    def _words(self, start: int, end: int) -> Iterable[tuple[int, int]]:
+        """Where the words of a line start and end."""
+        first, last = np.searchsorted(self._starts, (start, end)).tolist()
+        return zip(self._starts[first:last].tolist(), self._ends[first:last].tolist(), strict=True)
+
+    def _places(self, at: Sequence[int]) -> Sequence[int]:
+        return at if self._index is int else list(map(self._index, at))
+
+    def _boxes(self, at: Sequence[int]) -> Boxes:
+        """Where characters are on the page as it is shown."""
+        boxes = self._characters.boxes(self._handle, self._places(at))
+        if self._view.plain:
+            return boxes
+        x0, y0 = self._view.point(boxes[:, 0], boxes[:, 1])
+        x1, y1 = self._view.point(boxes[:, 2], boxes[:, 3])
+        return np.stack([np.minimum(x0, x1), np.minimum(y0, y1), np.maximum(x0, x1), np.maximum(y0, y1)], -1)
+
+    def _bases(self, at: Sequence[int], turns: Sequence[int]) -> list[float]:
+        """Where characters stand, each in the frame of its line."""
+        bases = []
+        for x, y, turn in zip(*self._characters.origins(self._handle, self._places(at)), turns, strict=True):
+            if not self._view.plain:
+                x, y = self._view.point(x, y)
+            bases.append(y if turn in (0, OBLIQUE) else (y, -x, -y, x)[turn])
+        return bases
+
+    def _fonts(self, at: Sequence[int]) -> list[Font]:
+        return self._characters.fonts(self._handle, self._places(at))
+
+    def _sizes(self, at: Sequence[int], boxes: Boxes) -> list[float]:
+        return self._characters.sizes(self._handle, self._places(at), (boxes[:, 3] - boxes[:, 1]).tolist())
 
     def _said(self, start: int, end: int, line_end: int) -> str:
         """What a run says, with the hyphen that PDFium takes from the end of a line."""
         text = self._text[start:end]
         return text + "-" if end == line_end and self._text[end : end + 1] in _HYPHENS else text
 
-    def _turn(self, start: int, boxes: Sequence[Box]) -> int:
-        """Which way a line runs: in quarter turns anticlockwise, or OBLIQUE."""
-        first, last = boxes[0], boxes[-1]
-        right, up = last[0] + last[2] - first[0] - first[2], last[1] + last[3] - first[1] - first[3]
-        if right > 10 * abs(up):
-            return 0
+    def _turns(self, starts: Sequence[int], firsts: Boxes, lasts: Boxes) -> list[int]:
+        """Which way lines run: in quarter turns anticlockwise, or OBLIQUE."""
+        rights = lasts[:, 0] + lasts[:, 2] - firsts[:, 0] - firsts[:, 2]
+        ups = lasts[:, 1] + lasts[:, 3] - firsts[:, 1] - firsts[:, 3]
+        turns = [0] * len(starts)
+        for number in np.flatnonzero(~(rights > 10 * abs(ups))).tolist():
+            turns[number] = self._turn(starts[number], rights[number], ups[number])
+        return turns
+
+    def _turn(self, start: int, right: float, up: float) -> int:
         # In quarter turns clockwise, of letters, not lines: those of Chinese stand upright in lines that run down.
-        angle = self._reader.angle(self._handle, self._index(start)) / (math.pi / 2) + self._view.quarters
+        angle = self._characters.angle(self._handle, self._index(start)) / (math.pi / 2) + self._view.quarters
         if abs(angle - round(angle)) > 0.1:
             return OBLIQUE
         if abs(up) > 2 * abs(right):
@@ -344,32 +384,16 @@ def _named(text: str) -> str:
     return text.translate(_SYMBOLS) if not text.isascii() and _PRIVATE.search(text) else text
 
 
-def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
-    while text[start].isspace():
-        start += 1
-    while text[end - 1].isspace():
-        end -= 1
-    return start, end
+def _parted(boxes: Boxes, gaps: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which words start a run, given the boxes of each one's first and last character: those after a gap so wide.
 
-
-def _groups(boxes: Sequence[Box], size: float) -> Iterator[tuple[int, int]]:
-    """First and last word of each run of a line, given the boxes of each word's first and last character."""
-    first = 0
-    for word in range(1, len(boxes) // 2):
-        head, above, here = boxes[2 * word - 2], boxes[2 * word - 1], boxes[2 * word]
-        gap = here[0] - above[2]
-        if gap > _GAP * size or here[0] < head[0] - _GAP * size or min(above[3], here[3]) <= max(above[1], here[1]):
-            yield first, word - 1
-            first = word
-    yield first, len(boxes) // 2 - 1
-
-
-def _gaps(spans: Iterable[tuple[float, float]], wide: float) -> list[float]:
-    """Where text starts again after a gap, from the left."""
-    gaps: list[float] = []
-    reach = math.inf
-    for left, right in sorted(spans):
-        if left - reach > wide:
-            gaps.append(left)
-        reach = right if reach == math.inf else max(reach, right)
-    return gaps
+    So do those that stand before the word before, or above or below it.
+    """
+    parted = np.zeros(len(gaps), np.bool_)
+    head, above, here, gap = boxes[0, :-1], boxes[1, :-1], boxes[0, 1:], gaps[1:]
+    parted[1:] = (
+        (here[:, 0] - above[:, 2] > gap)
+        | (here[:, 0] < head[:, 0] - gap)
+        | (np.minimum(above[:, 3], here[:, 3]) <= np.maximum(above[:, 1], here[:, 1]))
+    )
+    return parted

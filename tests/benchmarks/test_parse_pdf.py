@@ -1,7 +1,12 @@
-"""PDF: tokens prepared a second on one core, and words found, beside an extractor of another make.
+"""PDF: tokens prepared a second on one core, and words found, beside extractors of another make.
 
-That is pdfminer.six, which the project does not need: where it is not installed, what compares with it is skipped. Each
-prints its figures.
+Those are pdfminer.six and `unstructured`, which the project does not need: where they are not installed, what compares
+with them is skipped. Each test prints its figures.
+
+How many tokens a second are prepared depends on the machine as much as on the code. 100,000 was set as the aim on one
+where the bare tokenizer does 900,000 tokens a second and PDFium 830 pages. So what is asserted is a ratio in one run:
+to PDFium alone for the plain text of the same files, and the tokenizer alone for that text. Nobody can be faster
+than that with them, who does nothing about layout and cuts nothing into chunks.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -93,8 +99,25 @@ def recall(parsed: Parsed, reference: str) -> tuple[float, Counter[str]]:
     return 1 - missing.total() / max(1, theirs.total()), missing
 
 
+def plain_text(data: bytes) -> list[str]:
+    """What PDFium alone finds on the pages of a file; nothing if it does not open it."""
+    import pypdfium2
+
+    texts = []
+    try:
+        with closing(pypdfium2.PdfDocument(data)) as document:
+            for page in document:
+                text = page.get_textpage()
+                texts.append(text.get_text_range())
+                text.close()
+                page.close()
+    except pypdfium2.PdfiumError:
+        pass
+    return texts
+
+
 def test_pdfs_are_prepared_fast(corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On one core, 100,000 tokens/s or more are parsed with layout, chunked and tokenized, over all files."""
+    """Parsed with layout, chunked and tokenized, at a quarter or more of the speed of bare PDFium and tokenizer."""
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     tokenizer = ModelTokenizer(load_model(Recipe()).path)
     rules = ChunkRules(limit=256)
@@ -109,22 +132,67 @@ def test_pdfs_are_prepared_fast(corpora: Path, monkeypatch: pytest.MonkeyPatch) 
             tokens += sum(len(chunk.token_ids) for chunk in chunk_document(document, tokenizer, rules))
         return tokens
 
-    rounds = []
-    for _ in range(ROUNDS):
+    parsing, chunking, reading, tokenizing = [], [], [], []
+    for _ in range(ROUNDS):  # of each the fastest, in turns, since the machine may be busy at any time
         parsed: dict[str, Parsed] = {}
-        parsing = seconds_of(lambda p=parsed: p.update((name, parse(data, name)) for name, data in files.items()))
-        started = time.process_time()
-        tokens = chunked(parsed)
-        rounds.append((parsing + time.process_time() - started, parsing, tokens))
-    seconds, parsing, tokens = min(rounds)
+        texts: list[str] = []
+        counts: list[int] = []
+        parsing.append(seconds_of(lambda p=parsed: p.update((name, parse(data, name)) for name, data in files.items())))
+        reading.append(
+            seconds_of(lambda t=texts: t.extend(text for data in files.values() for text in plain_text(data)))
+        )
+        chunking.append(seconds_of(lambda p=parsed, c=counts: c.append(chunked(p))))
+        tokenizing.append(seconds_of(lambda t=texts, c=counts: c.append(sum(len(tokenizer.encode(x).ids) for x in t))))
+    tokens, bare_tokens = counts
+    ours = tokens / (min(parsing) + min(chunking))
+    bare = bare_tokens / (min(reading) + min(tokenizing))
     show(
         pdf_files=len(files),
         pdf_tokens=tokens,
-        pdf_prepared_tokens_per_cpu_second=round(tokens / seconds),
-        pdf_parsed_tokens_per_cpu_second=round(tokens / parsing),
-        pdf_share_of_parsing=round(parsing / seconds, 3),
+        pdf_prepared_tokens_per_cpu_second=round(ours),
+        pdf_bare_tokens_per_cpu_second=round(bare),
+        pdf_prepared_beside_bare=round(ours / bare, 3),
+        pdf_cpu_seconds={
+            "parsed": round(min(parsing), 2),
+            "chunked": round(min(chunking), 2),
+            "PDFium alone": round(min(reading), 2),
+            "tokenizer alone": round(min(tokenizing), 2),
+        },
     )
-    assert tokens / seconds >= 100_000
+    assert ours / bare >= 0.25
+
+
+def test_pdfs_beside_unstructured(corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten times as fast as `unstructured` with its strategy "fast", or faster, over the files that both read.
+
+    It is spared the language model that it downloads to tell a title from a sentence: one without rules stands in.
+    """
+    partition_pdf = pytest.importorskip("unstructured.partition.pdf", exc_type=ImportError).partition_pdf
+    spacy = pytest.importorskip("spacy")
+    pytest.importorskip("pikepdf")  # without it, it says of every file that there is nothing in it
+    language = spacy.blank("en")
+    language.add_pipe("sentencizer")
+    monkeypatch.setattr("unstructured.nlp.tokenize._load_spacy_model", lambda: language)
+    ours: dict[str, float] = {}
+    theirs: dict[str, float] = {}
+    for name, data in documents(corpora).items():
+        found: list[object] = []
+        try:
+            seconds = seconds_of(
+                lambda p=corpora / name, f=found: f.extend(partition_pdf(p, strategy="fast", languages=["eng"]))
+            )
+        except Exception:  # it gives up on files that we can read, or wants a model of layout for scans
+            continue
+        if found:
+            theirs[name] = seconds
+            ours[name] = seconds_of(lambda d=data, n=name: parse(d, n))
+    show(
+        pdf_files=len(ours),
+        pdf_cpu_seconds={"ours": round(sum(ours.values()), 2), "unstructured": round(sum(theirs.values()), 2)},
+        pdf_times_as_fast_as_unstructured=round(sum(theirs.values()) / sum(ours.values()), 1),
+    )
+    assert ours, "unstructured read none of the files: see what it needs for PDF"
+    assert sum(theirs.values()) >= 10 * sum(ours.values())
 
 
 def test_pdfs_beside_pdfminer(corpora: Path) -> None:

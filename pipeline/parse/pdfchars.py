@@ -1,0 +1,138 @@
+"""Single characters of a PDF's page: where each stands, and what type it is set in.
+
+Knows PDFium by the `raw` functions it is handed. A call costs as much as PDFium needs for two characters, most of it on
+the way there: so they are made with plain numbers, many at once, and what comes back is left in arrays.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import re
+from array import array
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BOLD = re.compile(r"(?i:bold|black|heavy|demi|bx\d|sfsx|-medi\b)|[-,.f](?:Bd|Hv|Sb|SB|Xb|Blk)|\.B\b")
+_MONO = re.compile(r"mono|courier|consol|menlo|typewriter|cmtt|sftt|inconsolata|lettergothic", re.I)
+_FORCE_BOLD, _FIXED_PITCH = 1 << 18, 1
+_FEWEST_LETTERS, _MOST_LETTERS = 100, 10_000  # that say how wide a font's are
+_LONGEST_NAME = 128  # of a font, in bytes
+
+#: A row a character: left, bottom, right, top in points.
+Boxes = NDArray[np.float64]
+
+
+def bound(raw: Any, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+    """One of PDFium's functions, called with plain numbers and without letting go of the interpreter."""
+    address = ctypes.cast(getattr(raw, name), ctypes.c_void_p).value or 0
+    function: Callable[..., Any] = ctypes.PYFUNCTYPE(result, *arguments)(address)
+    return function
+
+
+class Font:
+    """What is known of a font: how it looks, and how wide its letters and the spaces between words are on average."""
+
+    __slots__ = ("bold", "letters", "mono", "space", "spaces", "width")
+
+    def __init__(self, name: str, flags: int) -> None:
+        self.bold = bool(_BOLD.search(name) or flags & _FORCE_BOLD)
+        self.mono = bool(_MONO.search(name) or flags & _FIXED_PITCH)
+        self.width = self.space = 0.0
+        self.letters = self.spaces = 0
+
+    def learn(self, letters: Sequence[int], lefts: Sequence[float], rights: Sequence[float], size: float) -> None:
+        """Take in the words of a run: how many letters each has, from where to where it is, and their size."""
+        if self.letters >= _MOST_LETTERS:
+            return
+        width = sum(rights) - sum(lefts)
+        self.letters += sum(letters)
+        self.width += width / size
+        self.spaces += len(letters) - 1
+        self.space += (rights[-1] - lefts[0] - width) / size
+
+    def reach(self, letters: int, spaces: int) -> float:
+        """About how wide a line of so many letters and spaces is at most, in type sizes; 0 while that is unknown."""
+        if self.letters < _FEWEST_LETTERS:
+            return 0.0
+        space = self.space / self.spaces if self.spaces else 0.25
+        return 1.03 * letters * self.width / self.letters + 1.2 * spaces * space + 0.6
+
+
+class Characters:
+    """The characters of one document's pages, by the handle of a page's text; what is learnt about fonts is kept."""
+
+    def __init__(self, raw: Any) -> None:
+        self._sizes: dict[tuple[float, float], float] = {}
+        self._fonts: dict[tuple[bytes, int], Font] = {}
+        self._matrix = array("f", (0,) * 6)
+        handle, index, out = ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p
+        self._get_box = bound(raw, "FPDFText_GetLooseCharBox", index, handle, index, out)
+        self._get_origin = bound(raw, "FPDFText_GetCharOrigin", index, handle, index, out, out)
+        self._get_error = bound(raw, "FPDFText_HasUnicodeMapError", index, handle, index)
+        self._get_size = bound(raw, "FPDFText_GetFontSize", ctypes.c_double, handle, index)
+        self._get_angle = bound(raw, "FPDFText_GetCharAngle", ctypes.c_float, handle, index)
+        self._get_matrix = bound(raw, "FPDFText_GetMatrix", index, handle, index, out)
+        self._get_font = bound(raw, "FPDFText_GetFontInfo", ctypes.c_ulong, handle, index, out, ctypes.c_ulong, out)
+
+    def boxes(self, handle: int | None, indices: Sequence[int]) -> Boxes:
+        """The boxes of characters, each as high as its font."""
+        out = np.zeros((len(indices), 4), np.float32)
+        start = out.ctypes.data
+        deque(map(self._get_box, repeat(handle), indices, range(start, start + 16 * len(indices), 16)), 0)
+        return out[:, (0, 3, 2, 1)].astype(np.float64)  # from left, top, right, bottom
+
+    def origins(self, handle: int | None, indices: Sequence[int]) -> tuple[list[float], list[float]]:
+        """Where characters stand: along the page, and up."""
+        out = array("d", bytes(16 * len(indices)))
+        start = out.buffer_info()[0]
+        end = start + 16 * len(indices)
+        deque(map(self._get_origin, repeat(handle), indices, range(start, end, 16), range(start + 8, end, 16)), 0)
+        return out[0::2].tolist(), out[1::2].tolist()
+
+    def angle(self, handle: int | None, index: int) -> float:
+        """How far a character is turned: in radians, clockwise."""
+        angle: float = self._get_angle(handle, index)
+        return angle
+
+    def sizes(self, handle: int | None, indices: Sequence[int], heights: Sequence[float]) -> list[float]:
+        """The sizes of characters' type as they are shown; what is called the same and is as high has the same."""
+        known = self._sizes
+        sizes = []
+        for index, nominal, height in zip(indices, map(self._get_size, repeat(handle), indices), heights, strict=False):
+            key = nominal, round(height, 1)
+            size = known.get(key)
+            if size is None:
+                self._get_matrix(handle, index, self._matrix.buffer_info()[0])
+                size = known[key] = nominal * math.hypot(self._matrix[2], self._matrix[3]) or height or 1.0
+            sizes.append(size)
+        return sizes
+
+    def is_nameless(self, handle: int | None, index: int) -> bool:
+        """Whether the font does not say which character this one is."""
+        return bool(self._get_error(handle, index) == 1)
+
+    def fonts(self, handle: int | None, indices: Sequence[int]) -> list[Font]:
+        """The fonts of characters."""
+        count = len(indices)
+        names, flags = bytearray(_LONGEST_NAME * count), array("i", bytes(4 * count))
+        start = ctypes.addressof(ctypes.c_char.from_buffer(names)) if count else 0
+        flag = flags.buffer_info()[0]
+        places = range(start, start + _LONGEST_NAME * count, _LONGEST_NAME)
+        written = map(
+            self._get_font, repeat(handle), indices, places, repeat(_LONGEST_NAME), range(flag, flag + 4 * count, 4)
+        )
+        fonts = []
+        for at, length in enumerate(written):
+            begin = _LONGEST_NAME * at
+            key = bytes(names[begin : begin + max(0, min(length, _LONGEST_NAME) - 1)]), flags[at]
+            font = self._fonts.get(key)
+            if font is None:
+                font = self._fonts[key] = Font(key[0].decode("latin-1"), key[1])
+            fonts.append(font)
+        return fonts
