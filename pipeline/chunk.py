@@ -226,11 +226,11 @@ def _is_flag(character: str) -> bool:
 
 def _overlap_start(text: str, start: int, covered: int, encoding: Encoding, prefix: int, overlap: int) -> int:
     """Where the chunk after the one at `start` begins, to repeat at most `overlap` tokens: a sentence, else a word."""
-    tokens = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
-    repeatable = [first for (first, _), special in tokens if not special and first >= prefix][-overlap:]
-    if not repeatable:  # the one token of the text began in the prompt
+    starts = encoding.starts
+    repeatable = starts[starts >= prefix][-overlap:]
+    if not len(repeatable):  # the one token of the text began in the prompt
         return covered
-    low = max(start + 1, start - prefix + repeatable[0])
+    low = max(start + 1, start - prefix + int(repeatable[0]))
     for boundary in (_SENTENCE_END, _SPACE):
         match = boundary.search(text, low, covered)
         if match is not None:
