@@ -189,6 +189,16 @@ class TestMisbehaviour:
         assert pool.submit(("pid", None)).result() != first
         pool.close()
 
+    def test_whoever_comes_too_late_for_a_request_keeps_its_process(self) -> None:
+        """However requests fall to the processes, none is ended as long as it has not rested for long."""
+        pool = open_pool()
+        known: set[int] = set()
+        for _ in range(300):
+            answers = [pool.submit(("pid", None)) for _ in range(2)]
+            known |= {answer.result() for answer in answers}
+        pool.close()
+        assert len(known) <= 2
+
     def test_a_process_without_work_is_ended(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """After a while without requests no process is left, and the next request has one again."""
         monkeypatch.setattr("pipeline.workers.pool._REST_SECONDS", 0.2)
@@ -272,10 +282,9 @@ kind, end = sys.argv[1:]
 pool = Pool(misbehaviour.start, 2, 60.0, 400)
 stopping = threading.Event()
 try:
-    [future.result() for future in [pool.submit(("echo", 1)) for _ in range(20)]]
+    while len(psutil.Process().children()) < 2:  # until one has too much to do for one
+        [future.result() for future in [pool.submit(("echo", 1)) for _ in range(20)]]
     futures = [pool.submit((kind, None), stopping) for _ in range(2)]
-    while len(psutil.Process().children()) < 2:
-        time.sleep(0.01)
     time.sleep(0.2)
     print(*[child.pid for child in psutil.Process().children()], flush=True)
     sys.stdin.read()
