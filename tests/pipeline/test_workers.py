@@ -86,12 +86,14 @@ class TestAnswers:
         finally:
             pool.close()
 
-    def test_what_the_work_raises_is_raised(self, shared: Pool[Any, Any]) -> None:
+    def test_what_the_work_raises_is_raised(self) -> None:
         """A rejection by the work itself arrives with its words, and costs no process."""
-        before = shared.submit(("pid", None)).result()
+        pool = open_pool(workers=1)
+        before = pool.submit(("pid", None)).result()
         with pytest.raises(Rejected, match=r"^encrypted$"):
-            shared.submit(("reject", "encrypted")).result()
-        assert shared.submit(("pid", None)).result() == before
+            pool.submit(("reject", "encrypted")).result()
+        assert pool.submit(("pid", None)).result() == before
+        pool.close()
 
     def test_without_processes(self) -> None:
         """`Inline` answers and rejects in the same words, in this process."""
