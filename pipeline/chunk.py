@@ -28,7 +28,7 @@ from pipeline.types import Chunk, Document, record_id
 SEPARATOR = " > "
 
 # Counts as a change of how documents are chunked; part of the chunk fingerprint.
-CHUNK_VERSION = 2
+CHUNK_VERSION = 3
 
 _SENTENCE_END = re.compile(r"(?:[.!?…]+[\"'”’)\]]*(?=\s)|[。！？｡।۔]+[」』”’）]*)")
 _LINE_END = re.compile(r"\n+")
@@ -163,7 +163,8 @@ def _best_cut(text: str, start: int, after: int, reach: int, outline: Outline) -
 def _best_boundary(text: str, lowest: int, start: int, reach: int, outline: Outline) -> int:
     quarter = max(lowest, start + 3 * (reach - start) // 4)
     half = max(lowest, start + (reach - start) // 2)
-    for found in (outline.division_in(quarter, reach), outline.block_in(half, reach)):
+    early = max(lowest, start + 2 * (reach - start) // 5)  # a whole paragraph is worth a shorter chunk
+    for found in (outline.division_in(quarter, reach), outline.block_in(early, reach)):
         if found is not None:
             return found
     table = outline.table_at(reach)
@@ -226,11 +227,11 @@ def _is_flag(character: str) -> bool:
 
 def _overlap_start(text: str, start: int, covered: int, encoding: Encoding, prefix: int, overlap: int) -> int:
     """Where the chunk after the one at `start` begins, to repeat at most `overlap` tokens: a sentence, else a word."""
-    tokens = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
-    repeatable = [first for (first, _), special in tokens if not special and first >= prefix][-overlap:]
-    if not repeatable:  # the one token of the text began in the prompt
+    starts = encoding.starts
+    repeatable = starts[starts >= prefix][-overlap:]
+    if not len(repeatable):  # the one token of the text began in the prompt
         return covered
-    low = max(start + 1, start - prefix + repeatable[0])
+    low = max(start + 1, start - prefix + int(repeatable[0]))
     for boundary in (_SENTENCE_END, _SPACE):
         match = boundary.search(text, low, covered)
         if match is not None:

@@ -17,8 +17,13 @@ Places = NDArray[np.int32]
 
 NO_KEYS: Keys = np.empty(0, "S16")
 
+_NO_KEY = "a key is a uuid or 32 hex digits"
+
 _DIGITS = np.full(256, 255, np.uint8)
 _DIGITS[np.frombuffer(b"0123456789abcdefABCDEF", np.uint8)] = [*range(16), *range(10, 16)]
+
+# So few keys are decoded one by one: Arrow takes longer to begin.
+_FEW = 64
 
 # Keys are decoded so many at a time: bounds what decoding takes beside the keys themselves.
 _BATCH = 262_144
@@ -28,6 +33,8 @@ def pack(keys: Sequence[str] | pa.Array | pa.ChunkedArray) -> Keys:
     """Uuids or 32 hex digits as keys, in order. Raises ValueError if one is neither."""
     if isinstance(keys, pa.ChunkedArray):
         return np.concatenate([NO_KEYS, *(pack(chunk) for chunk in keys.chunks)])
+    if not isinstance(keys, pa.Array) and len(keys) <= _FEW:
+        return np.frombuffer(b"".join(map(_decode_one, keys)), "S16")
     column = keys if isinstance(keys, pa.Array) else pa.array(list(keys), pa.string())
     packed = np.empty(len(column), "S16")
     for first in range(0, len(column), _BATCH):
@@ -35,15 +42,26 @@ def pack(keys: Sequence[str] | pa.Array | pa.ChunkedArray) -> Keys:
     return packed
 
 
+def _decode_one(key: str) -> bytes:
+    digits = key.replace("-", "")
+    try:
+        packed = bytes.fromhex(digits)
+    except ValueError:
+        packed = b""
+    if len(packed) != 16 or len(digits) != 32:
+        raise ValueError(_NO_KEY)
+    return packed
+
+
 def _decode(column: pa.Array) -> Keys:
     try:
         hexadecimal = pc.replace_substring(column, "-", "").cast(pa.binary()).cast(pa.binary(32))
     except pa.ArrowInvalid as error:
-        raise ValueError("a key is a uuid or 32 hex digits") from error
+        raise ValueError(_NO_KEY) from error
     data = np.frombuffer(hexadecimal.buffers()[1], np.uint8, 32 * len(column), 32 * hexadecimal.offset)
     digits = _DIGITS[data]
     if hexadecimal.null_count or digits.max(initial=0) > 15:
-        raise ValueError("a key is a uuid or 32 hex digits")
+        raise ValueError(_NO_KEY)
     packed: Keys = (digits[0::2] << 4 | digits[1::2]).view("S16")
     return packed
 

@@ -134,6 +134,8 @@ class Ledger:
     def complete(self, listed: Sequence[Listed]) -> list[Listed]:
         """The same, their previous rows with every column but the metadata."""
         ids = [document_id(one.item.uri) for one in listed if one.previous is not None]
+        if not ids:
+            return list(listed)
         rows = {row["document_id"]: row for row in self._table.lookup(ids, _WHOLE).to_pylist()}
         return [
             replace(one, previous=row, known=row) if (row := rows.get(document_id(one.item.uri))) is not None else one

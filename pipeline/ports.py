@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.types import CollectionSpec, Condition, Hit, Item, Parsed, Point, Vectors
 
 
@@ -114,19 +117,15 @@ class VectorStore(Protocol):
 
 
 class Encoding(Protocol):
-    """What a tokenizer makes of a text: parallel lists, special tokens included."""
+    """What a tokenizer makes of a text; each is found when it is first asked for."""
 
     @property
     def ids(self) -> list[int]:
-        """The tokens."""
+        """The tokens, special ones included."""
 
     @property
-    def offsets(self) -> list[tuple[int, int]]:
-        """Where each token stands in the text, in characters; (0, 0) for a special token."""
-
-    @property
-    def special_tokens_mask(self) -> list[int]:
-        """1 for a special token, 0 for one of the text."""
+    def starts(self) -> NDArray[np.int64]:
+        """Where the tokens of the text start, in characters; special ones are left out."""
 
 
 class Tokenizer(Protocol):

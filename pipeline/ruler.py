@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.ports import Tokenizer
 
@@ -16,7 +16,7 @@ class Ruler:
 
     def __init__(self, text: str, tokenizer: Tokenizer) -> None:
         self._text, self._tokenizer = text, tokenizer
-        self._starts = array("q")  # where tokens start, in characters
+        self._starts: NDArray[np.int64] = np.empty(0, np.int64)  # where tokens start, in characters
         self._measured = 0
 
     def reach(self, start: int, tokens: int) -> int:
@@ -24,15 +24,14 @@ class Ruler:
 
         Tokens can merge otherwise in a stretch that begins or ends elsewhere: whoever needs it exactly must count.
         """
-        if not self._starts and self._measured < start:
+        if not len(self._starts) and self._measured < start:
             self._measured = start
-        first = bisect_left(self._starts, start)
-        del self._starts[:first]
+        self._starts = self._starts[self._starts.searchsorted(start) :]
         while len(self._starts) <= tokens:
             if self._measured >= len(self._text):
                 return len(self._text)
             self._measure(start)
-        return max(start + 1, self._starts[max(0, tokens)])
+        return max(start + 1, int(self._starts[max(0, tokens)]))
 
     def _measure(self, start: int) -> None:
         text, first = self._text, self._measured
@@ -41,8 +40,6 @@ class Ruler:
             # Before white space, so that it leads a token of the next slice as it would have here.
             space = max(text.rfind(mark, first + 1, end) for mark in (" ", "\n"))
             end = space if space > first else end
-        encoding = self._tokenizer.encode(text[first:end])
-        special = encoding.special_tokens_mask
-        at = (first + offset for (offset, _), mark in zip(encoding.offsets, special, strict=True) if not mark)
-        self._starts.extend(position for position in at if position >= start)
+        starts = first + self._tokenizer.encode(text[first:end]).starts
+        self._starts = np.concatenate([self._starts, starts[starts >= start]])
         self._measured = end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,17 +22,26 @@ Vectors = NDArray[np.float32]
 
 def document_id(uri: str) -> str:
     """The identity of the document at `uri`: a uuid5, the same on every machine and every night."""
-    return str(uuid.uuid5(_DOCUMENTS, uri))
+    return _uuid5(_DOCUMENTS, uri)
 
 
 def version_id(document: str, content_hash: str) -> str:
     """The identity of one version of a document, by the hash of its bytes (uuid5)."""
-    return str(uuid.uuid5(_VERSIONS, f"{document}\n{content_hash}"))
+    return _uuid5(_VERSIONS, f"{document}\n{content_hash}")
 
 
 def record_id(document: str, content_hash: str, occurrence: int) -> str:
     """The identity of one point: the `occurrence`-th chunk with this content in this document (uuid5)."""
-    return str(uuid.uuid5(_RECORDS, f"{document}\n{content_hash}\n{occurrence}"))
+    return _uuid5(_RECORDS, f"{document}\n{content_hash}\n{occurrence}")
+
+
+def _uuid5(namespace: uuid.UUID, name: str) -> str:
+    """`str(uuid.uuid5(namespace, name))` (RFC 9562, section 5.5), in half of its time: every chunk needs one."""
+    digest = bytearray(hashlib.sha1(namespace.bytes + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    digits = digest.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,12 +159,11 @@ class Pool(Generic[Request, Answer]):
     def _next(self) -> list[_Job] | None:
         """What to do next: one request, or small ones of one caller that wait; nothing for long; None once closed."""
         with self._work:
-            if not (self._queue or self._closed):
-                self._work.wait(_REST_SECONDS)
+            # Another thread may have taken what this one was woken for: then it goes on waiting.
+            if not self._work.wait_for(lambda: self._queue or self._closed, _REST_SECONDS):
+                return []
             if self._closed:
                 return None
-            if not self._queue:
-                return []
             most = min(_TOGETHER, -(-len(self._queue) // self._workers))
             jobs = [self._queue.popleft()]
             size = len(jobs[0].request)

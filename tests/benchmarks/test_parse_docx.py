@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 
 from pipeline.chunk import ChunkRules, chunk_document
 from pipeline.config import Recipe
@@ -34,7 +35,10 @@ def documents(corpora: Path) -> dict[str, bytes]:
 
 
 def test_word_documents_are_prepared_fast(corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On one core, 100,000 tokens/s or more are parsed, chunked and tokenized, over all documents there are."""
+    """Parsed, chunked and tokenized, over all documents there are, at 0.4 or more of the library's bare tokenizer.
+
+    On one core; where the bare tokenizer does 300,000 tokens/s, that is 120,000.
+    """
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     tokenizer = ModelTokenizer(load_model(Recipe()).path)
     rules = ChunkRules(limit=256)
@@ -60,18 +64,23 @@ def test_word_documents_are_prepared_fast(corpora: Path, monkeypatch: pytest.Mon
             parsing += done - begun
         rounds.append((time.process_time() - started, parsing, tokens))
     seconds, parsing, tokens = min(rounds)
-    # What the machine can do at the moment: the tokenizer alone on the same words, a paragraph at a time.
+    # What the machine can do at the moment: the library's tokenizer alone on the same words, a paragraph at a time.
+    bare = Tokenizer.from_str(tokenizer.serialized)
     paragraphs = parse(files["handbook-872p.docx"], "a.docx").text.split("\n\n")
-    started = time.process_time()
-    alone = sum(len(tokenizer.encode(paragraph).ids) for paragraph in paragraphs) / (time.process_time() - started)
+    alone = 0.0
+    for _ in range(ROUNDS):
+        started = time.process_time()
+        counted = sum(len(bare.encode(paragraph).ids) for paragraph in paragraphs)
+        alone = max(alone, counted / (time.process_time() - started))
     show(
         docx_tokens=tokens,
         tokenizer_alone_tokens_per_cpu_second=alone,
         docx_parsed_tokens_per_cpu_second=tokens / parsing,
         docx_prepared_tokens_per_cpu_second=tokens / seconds,
         docx_share_of_parsing=parsing / seconds,
+        docx_over_tokenizer_alone=tokens / seconds / alone,
     )
-    assert tokens / seconds >= 100_000
+    assert tokens / seconds >= 0.4 * alone
 
 
 def test_word_documents_keep_their_words(corpora: Path) -> None:

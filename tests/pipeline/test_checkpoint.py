@@ -192,6 +192,9 @@ def test_what_is_no_key_is_refused(tmp_path: Path, wrong: str | None) -> None:
     with pytest.raises(ValueError, match="a uuid or 32 hex digits"):
         table_at(tmp_path).append([{"key": key(1), "value": 1}, {"key": wrong, "value": 2}])
     assert list(tmp_path.iterdir()) == []
+    for many in (1, 100):  # few keys and many are read in different ways
+        with pytest.raises(ValueError, match="a uuid or 32 hex digits"):
+            KeyIndex().find([str(wrong)] * many)
 
 
 def test_a_key_costs_about_32_bytes_of_memory(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.chunk import ChunkRules, chunk_document
 from pipeline.embed.tokenizer import ModelTokenizer
 from pipeline.errors import Rejected
-from pipeline.types import Block, Document, document_id
+from pipeline.types import _RECORDS, Block, Document, document_id, record_id
 
 # Words of several scripts, emoji with joiners, skin tones and flags, accents as marks, and what costs many tokens.
 _PIECES = st.one_of(
@@ -173,6 +174,13 @@ def test_one_edit_leaves_the_ids_of_the_other_chunks(minilm_tokenizer: ModelToke
     assert len(twice) == 2
     assert twice[0].content_hash == twice[1].content_hash
     assert twice[0].record_id != twice[1].record_id
+
+
+@given(st.text(), st.text(), st.integers(0, 99))
+def test_ids_are_those_of_the_standard(document: str, content: str, occurrence: int) -> None:
+    """An id is the uuid5 of its parts, which anybody can compute again."""
+    expected = uuid.uuid5(_RECORDS, f"{document}\n{content}\n{occurrence}")
+    assert record_id(document, content, occurrence) == str(expected)
 
 
 def test_what_cannot_fit_is_refused(tiny_tokenizer: ModelTokenizer) -> None:

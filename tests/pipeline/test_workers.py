@@ -88,12 +88,14 @@ class TestAnswers:
         finally:
             pool.close()
 
-    def test_what_the_work_raises_is_raised(self, shared: Pool[Any, Any]) -> None:
+    def test_what_the_work_raises_is_raised(self) -> None:
         """A rejection by the work itself arrives with its words, and costs no process."""
-        before = shared.submit(("pid", None)).result()
+        pool = open_pool(workers=1)
+        before = pool.submit(("pid", None)).result()
         with pytest.raises(Rejected, match=r"^encrypted$"):
-            shared.submit(("reject", "encrypted")).result()
-        assert shared.submit(("pid", None)).result() == before
+            pool.submit(("reject", "encrypted")).result()
+        assert pool.submit(("pid", None)).result() == before
+        pool.close()
 
     def test_without_processes(self) -> None:
         """`Inline` answers and rejects in the same words, in this process."""
@@ -206,6 +208,16 @@ class TestMisbehaviour:
         assert pool.submit(("pid", None)).result() != first
         pool.close()
 
+    def test_whoever_comes_too_late_for_a_request_keeps_its_process(self) -> None:
+        """However requests fall to the processes, none is ended as long as it has not rested for long."""
+        pool = open_pool()
+        known: set[int] = set()
+        for _ in range(300):
+            answers = [pool.submit(("pid", None)) for _ in range(2)]
+            known |= {answer.result() for answer in answers}
+        pool.close()
+        assert len(known) <= 2
+
     def test_a_process_without_work_is_ended(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """After a while without requests no process is left, and the next request has one again."""
         monkeypatch.setattr("pipeline.workers.pool._REST_SECONDS", 0.2)
@@ -307,7 +319,8 @@ kind, end = sys.argv[1:]
 pool = Pool(misbehaviour.start, 2, 60.0, 400)
 stopping = threading.Event()
 try:
-    [future.result() for future in [pool.submit(("echo", 1)) for _ in range(20)]]
+    while len(psutil.Process().children()) < 2:  # until one has too much to do for one
+        [future.result() for future in [pool.submit(("echo", 1)) for _ in range(20)]]
     futures = [pool.submit((kind, None), stopping) for _ in range(2)]
     while len(psutil.Process().children(recursive=True)) < (4 if kind == "hang in a program" else 2):
         time.sleep(0.01)
