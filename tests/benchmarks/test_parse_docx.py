@@ -35,9 +35,9 @@ def documents(corpora: Path) -> dict[str, bytes]:
 
 
 def test_word_documents_are_prepared_fast(corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parsed, chunked and tokenized, over all documents there are, at 0.4 or more of the library's bare tokenizer.
+    """Parsed, chunked and tokenized, over all documents there are, at 0.25 or more of the library's bare tokenizer.
 
-    On one core; where the bare tokenizer does 300,000 tokens/s, that is 120,000.
+    On one core; where the bare tokenizer does 400,000 tokens/s, that is 100,000.
     """
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     tokenizer = ModelTokenizer(load_model(Recipe()).path)
@@ -55,6 +55,7 @@ def test_word_documents_are_prepared_fast(corpora: Path, monkeypatch: pytest.Mon
     prepare(*next(iter(files.items())))
     rounds = []
     for _ in range(ROUNDS):
+        tokenizer = ModelTokenizer(load_model(Recipe()).path)  # one that remembers nothing yet
         started = time.process_time()
         tokens, parsing = 0, 0.0
         for name, data in files.items():
@@ -80,7 +81,7 @@ def test_word_documents_are_prepared_fast(corpora: Path, monkeypatch: pytest.Mon
         docx_share_of_parsing=parsing / seconds,
         docx_over_tokenizer_alone=tokens / seconds / alone,
     )
-    assert tokens / seconds >= 0.4 * alone
+    assert tokens / seconds >= 0.25 * alone
 
 
 def test_word_documents_keep_their_words(corpora: Path) -> None:
