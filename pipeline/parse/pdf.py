@@ -14,7 +14,7 @@ from pipeline.errors import Rejected
 from pipeline.parse import ocr
 from pipeline.parse.builder import Builder
 from pipeline.parse.compose import Outline, compose
-from pipeline.parse.geometry import Run
+from pipeline.parse.geometry import Run, box_of
 from pipeline.parse.paragraphs import heading_key
 from pipeline.parse.pdfinfo import described
 from pipeline.parse.pdfium import Pdf, Sheet, Unopened
@@ -29,6 +29,11 @@ PASSWORDS = "CORPUSVEC_PDF_PASSWORDS"
 # Why there is no text of a page, said of one and of several.
 _DAMAGED = "is damaged", "are damaged"
 _PICTURE = "shows a picture and no text (a scan, perhaps)", "show pictures and no text (scans, perhaps)"
+_STAMPED = (
+    "shows a picture all over and hardly any text (a scan with a stamp, perhaps)",
+    "show pictures all over and hardly any text (scans with a stamp, perhaps)",
+)
+_STAMP = 200  # letters: a page with more is no scan with something written on it
 _MUTE = (
     "is set in fonts that do not say which letters they show",
     "are set in fonts that do not say which letters they show",
@@ -75,6 +80,7 @@ def parse(data: bytes, uri: str) -> Parsed:
         whole, recognised = _recognised(contents, unread, reader)
         body = _body_size(whole)
         sheets, running = _bare(whole, body)
+    legible = {sheet.number for sheet in sheets if sheet.runs and not _is_mute(sheet.runs)}
     builder = Builder()
     heading = compose(builder, sheets, contents.outline, body)
     pages = len(contents.sheets) + len(contents.damaged)
@@ -88,7 +94,7 @@ def parse(data: bytes, uri: str) -> Parsed:
     links = list(dict.fromkeys(link for sheet in sheets for link in sheet.links))
     metadata |= {
         "pages": pages,
-        "unread_pages": sorted(unread),
+        "unread_pages": sorted(unread.keys() - legible),
         "ocr_pages": recognised,
         "links": links[:_MOST_LINKS],
         "more_links": len(links[_MOST_LINKS:]) or None,
@@ -146,6 +152,8 @@ def _unread(contents: _Contents, sheets: Sequence[Sheet]) -> dict[int, Reason]:
     for sheet, whole in zip(sheets, contents.sheets, strict=True):
         if not sheet.runs and not sheet.fields and sheet.picture:
             unread[sheet.number] = _needing_ocr(_PICTURE)
+        elif sheet.covered and sum(len(run.text) for run in sheet.runs) < _STAMP:
+            unread[sheet.number] = _needing_ocr(_STAMPED)
         elif _is_mute(sheet.runs):
             unread[sheet.number] = _needing_ocr(_MUTE)
         elif not whole.runs and (contents.cut or contents.rescued):
@@ -170,13 +178,31 @@ def _recognised(contents: _Contents, unread: dict[int, Reason], reader: str) -> 
         for page in ocr.read_pages(reader, filter(None, pictures)):
             if page.runs:
                 at = places[page.number]
-                whole[at] = whole[at]._replace(runs=page.runs)
-                read.append(page.number)
+                sheet = whole[at]
+                own = [] if _is_mute(sheet.runs) else sheet.runs
+                whole[at] = sheet._replace(runs=_beside(own, page.runs))
+                if len(whole[at].runs) > len(own):
+                    read.append(page.number)
                 del unread[page.number]
+            elif unread[page.number] == _needing_ocr(_STAMPED) and not page.failure:
+                del unread[page.number]  # it is a picture
             else:
                 why = page.failure or "OCR finds no text there either"
-                unread[page.number] = f"{_PICTURE[0]}, and {why}", f"{_PICTURE[1]}, and {why}"
+                one, many = (part.removesuffix(f"; {ocr.MISSING}") for part in unread[page.number])
+                unread[page.number] = f"{one}, and {why}", f"{many}, and {why}"
     return whole, read
+
+
+def _beside(own: Sequence[Run], seen: Sequence[Run]) -> list[Run]:
+    """A page's own text, and what OCR sees of it elsewhere."""
+    boxes = [box_of(run) for run in own]
+    runs = [*own]
+    for run in seen:
+        left, low, right, high = box_of(run)
+        x, y = (left + right) / 2, (low + high) / 2
+        if not any(box[0] <= x <= box[2] and box[1] <= y <= box[3] for box in boxes):
+            runs.append(run)
+    return [run._replace(order=order) for order, run in enumerate(runs)]
 
 
 def _body_size(sheets: Sequence[Sheet]) -> float:

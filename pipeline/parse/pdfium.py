@@ -29,7 +29,8 @@ class Sheet(NamedTuple):
     """A page as it is shown: sizes and places in points, from its lower left corner.
 
     `strokes` are the lines drawn on a page that may hold a table; `fields` are what form fields and free text show,
-    `notes` what other annotations say, each with its place. `picture` says whether a page of hardly any text shows one.
+    `notes` what other annotations say, each with its place. `picture` says whether a page of hardly any text shows one,
+    and `covered` whether that lies all over the page.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Sheet(NamedTuple):
     notes: Sequence[tuple[Box, str]] = ()
     links: Sequence[str] = ()
     picture: bool = False
+    covered: bool = False
 
 
 class Unopened(Exception):
@@ -108,6 +110,7 @@ class Pdf:
             runs = self._text.runs(page, view)
             if runs is None:
                 return None
+            few = len(runs) < _FEW_RUNS
             fields, notes = pdfmarks.marks(raw, page, self._form, view)
             return Sheet(
                 number,
@@ -118,7 +121,8 @@ class Pdf:
                 fields,
                 notes,
                 list(pdfmarks.links(raw, page, self._document)),
-                len(runs) < _FEW_RUNS and self._objects.shows_picture(page),
+                few and self._objects.shows_picture(page),
+                few and self._objects.is_covered(page, view),
             )
         finally:
             raw.FPDF_ClosePage(page)

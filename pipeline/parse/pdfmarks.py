@@ -20,6 +20,7 @@ _UNCHANGED: Matrix = (1, 0, 0, 1, 0, 0)
 _THIN = 3.0  # points: it is a line, whatever it is drawn as
 _SHORT = 6.0  # points: too short to part cells
 _MOST_OBJECTS = 5000
+_ALL_OVER = 0.8  # of a page: scans have a margin at times
 _FEW_DRAWN = 20  # lines and frames on a page that is blank otherwise
 _MOST_SEGMENTS = 400
 _DEEPEST = 3
@@ -43,6 +44,8 @@ class PageObjects:
     def __init__(self, raw: Any) -> None:
         whole, mark, out = ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p
         self._image, self._path, self._form = raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH, raw.FPDF_PAGEOBJ_FORM
+        self._text, self._invisible = raw.FPDF_PAGEOBJ_TEXT, raw.FPDF_TEXTRENDERMODE_INVISIBLE
+        self._get_mode = bound(raw, "FPDFTextObj_GetTextRenderMode", whole, mark)
         self._move, self._line = raw.FPDF_SEGMENT_MOVETO, raw.FPDF_SEGMENT_LINETO
         self._on_page = (
             bound(raw, "FPDFPage_CountObjects", whole, mark),
@@ -72,6 +75,20 @@ class PageObjects:
             if kind == self._image or drawn > _FEW_DRAWN:
                 return True
         return False
+
+    def is_covered(self, page: Any, view: View) -> bool:
+        """Whether an image lies all over the page, and no text is hidden in it, as OCR's is."""
+        covered = False
+        for kind, mark, matrix in self._all(page):
+            if kind == self._text and self._get_mode(mark) == self._invisible:
+                return False
+            if kind == self._image and not covered and self._get_bounds(mark, *self._outs):
+                left, bottom, right, top = self._out[:4]
+                box = view.box(_box(matrix, (left, bottom), (right, top)))
+                width = min(box[2], view.width) - max(box[0], 0)
+                height = min(box[3], view.height) - max(box[1], 0)
+                covered = width > 0 < height and width * height >= _ALL_OVER * view.width * view.height
+        return covered
 
     def strokes(self, page: Any, view: View) -> list[Box]:
         """The straight lines drawn on the page, and the edges of rectangles: boxes without width or without height."""

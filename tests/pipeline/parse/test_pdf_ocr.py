@@ -76,6 +76,41 @@ def test_without_the_program_such_pages_are_named(tmp_path: Path, monkeypatch: p
     )
 
 
+def test_a_scan_with_a_stamp_on_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What OCR sees beside a page's own words is added to them; the words themselves stay as the file has them."""
+    stand_in(tmp_path, monkeypatch, _TABLE.format(lines=_LINES))
+    parsed = parse(pdf([*_PICTURE, (60, 740, 10, "Received in May")]), "a.pdf")
+    obeys_the_law(parsed)
+    assert sorted(text for _, text in blocks(parsed)) == [
+        "Received in May", "The deed of the old mill is kept by the parish.",
+    ]  # fmt: skip
+    assert parsed.metadata == {"pages": 1, "ocr_pages": [1]}
+    assert parsed.warnings == []
+    over = parse(pdf([*_PICTURE, (96, 692, 24, "THE DEED of the")]), "a.pdf")
+    assert over.text.casefold().count("the deed") == over.text.count("THE DEED") == over.text.count("parish") == 1
+
+
+def test_a_scan_with_a_stamp_on_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the program a warning says so, since most of the page may be missing; a page whose words are hidden
+    behind its picture has been read by another."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    stamped = parse(pdf([*_PICTURE, (60, 740, 10, "Received in May")]), "a.pdf")
+    assert stamped.text == "Received in May"
+    (warning,) = stamped.warnings
+    assert warning.startswith("page 1 shows a picture all over and hardly any text (a scan with a stamp, perhaps); OCR")
+    assert "unread_pages" not in stamped.metadata
+    photo: list[Mark] = [picture(100, 100, 200, 300), (60, 740, 10, "A photo")]
+    for fine in (photo, [*_PICTURE, "BT 3 Tr ET", (60, 740, 10, "Hidden words")]):
+        assert parse(pdf(fine), "a.pdf").warnings == []
+
+
+def test_a_picture_with_a_caption_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page on whose picture OCR finds nothing is no page that was not read."""
+    stand_in(tmp_path, monkeypatch, "print('level')")
+    parsed = parse(pdf([*_PICTURE, (60, 740, 10, "The harbour")]), "a.pdf")
+    assert (parsed.text, parsed.warnings, parsed.metadata) == ("The harbour", [], {"pages": 1})
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
