@@ -113,7 +113,7 @@ class Limits(_Section):
     #: A document that takes longer to parse, chunk and tokenize, or more memory, is rejected, and its process ended.
     #: Reading scanned pages does not count: there a call of Tesseract has two minutes, and a document three hours.
     parse_seconds: float = Field(default=300.0, gt=0)
-    #: Resident memory in MB (10**6 bytes) of the process that does it and of programs it runs; with small documents 120.
+    #: Resident memory in MB (10**6 bytes) of the process that does it and of what it runs; with small documents 120.
     parse_memory_mb: int = Field(default=4096, ge=256)
     #: How many processes do it; None is one a core, but two fewer with a GPU, and 16 at most. 0: none, it is done in
     #: the main process and without these two limits, to look into something.
