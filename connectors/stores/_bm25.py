@@ -1,14 +1,14 @@
 """BM25 as Qdrant's own encoder does it, in the language of each document. Its vendor's module is given to it.
 
 A document's words are stemmed, and its stop words left out, in the language that its metadata name, else in that of its
-collection. A query is too short to tell its language: it is encoded in every one, without what would be a stop word in
-the collection's. In a collection of one language that changes nothing, since no point has the other stems.
+collection. A query is too short to tell its language: it is encoded in all those of the collection's documents, without
+what would be a stop word in the collection's own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.errors import UsageError
@@ -22,6 +22,8 @@ _LANGUAGES = {
     "ne": "nepali", "nl": "dutch", "nn": "norwegian", "no": "norwegian", "pt": "portuguese", "ro": "romanian",
     "ru": "russian", "sl": "slovene", "sv": "swedish", "tg": "tajik", "tr": "turkish", "zh": "chinese",
 }  # fmt: skip
+#: More than there are codes of languages.
+MOST_LANGUAGES = 256
 # Thai, Lao, Khmer, Burmese, Japanese and Chinese put no spaces between words: a dictionary has to find them.
 _UNSPACED = re.compile("[\u0e01-\u0edf\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 _WORD = re.compile(r"\w+")
@@ -41,14 +43,15 @@ class Bm25:
         name = _LANGUAGES.get(language or "", self._spec.language)
         return self._encoder(name, _UNSPACED.search(text) is not None).embed_document(text)
 
-    def query(self, text: str) -> Any:
-        """The same of a query, each of its words once in every language's form."""
+    def query(self, text: str, languages: Iterable[str]) -> Any:
+        """The same of a query, each of its words once in the form of each of `languages` (ISO 639-1 codes)."""
         unspaced = _UNSPACED.search(text) is not None
         own = self._encoder(self._spec.language, unspaced)
         found = own.embed_query(text)
         weights = dict(zip(found.indices, found.values, strict=True))
         said = " ".join(word for word in _WORD.findall(text) if own.embed_query(word).indices)
-        forms = [(name, said) for name in dict.fromkeys(_LANGUAGES.values())]
+        names = dict.fromkeys(_LANGUAGES[code] for code in sorted(languages) if code in _LANGUAGES)
+        forms = [(name, said) for name in names if name != self._spec.language]
         if unspaced:
             # Without kana, Japanese is taken for Chinese, and parted elsewhere; this one is a stop word.
             forms.append(("japanese", f"{text} の"))

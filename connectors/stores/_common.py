@@ -29,6 +29,9 @@ INTEGERS = frozenset({"page", "page_to", "position"})
 #: Payload fields that filters are expected on: stores index these.
 INDEXED = ("document_id", "uri", "source", "media_type", "page", "position")
 
+#: Where a payload names the language of its document.
+LANGUAGE = "metadata.language"
+
 #: The fields of a payload that a Hit carries (record_id and score come beside it).
 HIT_FIELDS = ("document_id", "uri", "title", "section", "page", "text", "metadata")
 

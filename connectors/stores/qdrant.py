@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from connectors.stores._bm25 import language_of
+from connectors.stores._bm25 import MOST_LANGUAGES, language_of
 from connectors.stores._common import (
     INDEXED,
     INTEGERS,
+    LANGUAGE,
     STAMP,
     absent,
     batched,
@@ -144,7 +145,7 @@ class QdrantStore:
     def search_bm25(self, text: str, k: int, conditions: Sequence[Condition] = ()) -> list[Hit]:
         """The `k` best by BM25."""
         self._opened()
-        words = self._bm25.query(text)
+        words = self._bm25.query(text, self._languages())
         if not words.indices:
             return []
         return self._search(self._sparse(words), BM25, k, conditions)
@@ -210,6 +211,7 @@ class QdrantStore:
         for field in INDEXED:
             kind = kinds.INTEGER if field in INTEGERS else kinds.KEYWORD
             self._client.create_payload_index(self.collection, field, kind, wait=True)
+        self._client.create_payload_index(self.collection, LANGUAGE, kinds.KEYWORD, wait=True)
 
     def _stamp(self, spec: CollectionSpec) -> None:
         self._call("update_collection", metadata={STAMP: to_stamp(spec)})
@@ -219,6 +221,10 @@ class QdrantStore:
         self._spec = spec
         if spec is not None:
             self._bm25 = bm25(spec)
+
+    def _languages(self) -> list[str]:
+        """The languages of the collection's documents."""
+        return [str(hit.value) for hit in self._call("facet", key=LANGUAGE, limit=MOST_LANGUAGES).hits]
 
     def _sparse(self, words: Any) -> Any:
         return self._models.SparseVector(indices=words.indices, values=words.values)

@@ -23,10 +23,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from connectors.stores._bm25 import Bm25, language_of
+from connectors.stores._bm25 import MOST_LANGUAGES, Bm25, language_of
 from connectors.stores._common import (
     INDEXED,
     INTEGERS,
+    LANGUAGE,
     absent,
     batched,
     patched,
@@ -136,7 +137,8 @@ class EdgeStore:
     def search_bm25(self, text: str, k: int, conditions: Sequence[Condition] = ()) -> list[Hit]:
         """The `k` best by BM25."""
         self._open_shard()
-        return self._search(self._bm25.query(text), BM25, k, conditions)
+        words = self._bm25.query(text, self._languages())
+        return self._search(words, BM25, k, conditions)
 
     def scroll(self, vectors: bool = False) -> Iterator[Point]:
         """Every point once, in order of id."""
@@ -196,6 +198,7 @@ class EdgeStore:
             for field in INDEXED:
                 kind = edge.PayloadSchemaType.Integer if field in INTEGERS else edge.PayloadSchemaType.Keyword
                 shard.update(edge.UpdateOperation.create_field_index(field, kind))
+            shard.update(edge.UpdateOperation.create_field_index(LANGUAGE, edge.PayloadSchemaType.Keyword))
             shard.flush()
             shard.close()
             _write(draft / "stamp.json", to_stamp(spec))
@@ -222,6 +225,13 @@ class EdgeStore:
         self._spec = spec
         if spec is not None:
             self._bm25 = bm25(spec)
+
+    def _languages(self) -> list[str]:
+        """The languages of the collection's documents."""
+        with self._errors():
+            return [
+                str(hit.value) for hit in self._open_shard().facet(self._edge.FacetRequest(LANGUAGE, MOST_LANGUAGES))
+            ]
 
     def _vectors(self, point: Point, dense: Vectors | None = None) -> dict[str, Any]:
         vectors: dict[str, Any] = {} if dense is None else {DENSE: dense.tolist()}

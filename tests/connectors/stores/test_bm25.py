@@ -65,11 +65,24 @@ def test_a_new_average_length_keeps_the_languages(store: VectorStore) -> None:
     assert [hit.text for hit in store.search_bm25("Haus", 5)] == [TEXTS["de"]]
 
 
-def test_a_query_in_a_collection_of_one_language_is_as_ever() -> None:
-    """Forms of other languages are added to the query's own, each once; none takes its place."""
+def test_a_query_has_the_forms_of_the_languages_that_there_are() -> None:
+    """They are added to the query's own, each once; none takes its place, and no other language's meets by chance."""
     encoder = bm25(SPEC)
-    query = encoder.query("running pumps")
-    own = encoder.document("running pumps", "en")
-    assert set(own.indices) <= set(query.indices)
-    assert len(set(query.indices)) == len(query.indices)
-    assert set(query.values) == {1.0}
+    own = encoder.document("lost keys", "en")
+    for languages in ([], ["en"], ["en", "de"], ["xx"]):
+        query = encoder.query("lost keys", languages)
+        assert set(own.indices) <= set(query.indices)
+        assert len(set(query.indices)) == len(query.indices)
+        assert set(query.values) == {1.0}
+    assert set(encoder.query("lost keys", ["en"]).indices) == set(own.indices)
+    german = set(encoder.document("lösen", "de").indices)
+    assert german.isdisjoint(encoder.query("lost", ["en", "de"]).indices)
+    assert not german.isdisjoint(encoder.query("gelöst lösen", ["en", "de"]).indices)
+
+
+def test_words_of_no_language_that_is_there_are_not_looked_for(store: VectorStore) -> None:
+    """A document's language counts from when it is written until it is deleted."""
+    store.upsert([other := point_of("De paarden lopen in de wei.", "nl")])
+    assert [hit.text for hit in store.search_bm25("paarden", 5)] == [other.payload["text"]]
+    store.delete([other.record_id])
+    assert store.search_bm25("paarden", 5) == []
