@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pipeline.parse.pdf import parse
 from tests.pipeline.parse.law import blocks
-from tests.pipeline.parse.pages import pdf
+from tests.pipeline.parse.pages import paragraph, pdf
+
+_TEXT = ["Wind south-west, swell four feet, and the", "lamp was lit at five as on other days."]
 
 
 def test_an_item_further_out_ends_the_one_within() -> None:
@@ -14,4 +18,16 @@ def test_an_item_further_out_ends_the_one_within() -> None:
         ("list_item", "1. First"),
         ("list_item", "1. more closely"),
         ("list_item", "2. Second"),
+    ]
+
+
+@pytest.mark.parametrize("matrix", ["0 1 -1 0 600 0", "-1 0 0 -1 600 800", "0 -1 1 0 0 800"])
+def test_a_page_whose_text_is_turned_has_headings(matrix: str) -> None:
+    """Where most of a page's text runs the same way, a larger line in it is a heading; one that runs another is not."""
+    lines = [(60, 500, 18, "A night in winter"), *paragraph(60, 470, [*_TEXT, *_TEXT])]
+    turned = [f"q {matrix} cm BT /F {size} Tf {x} {y} Td ({text}) Tj ET Q" for x, y, size, text, *_ in lines]
+    assert blocks(parse(pdf([*turned, (300, 30, 18, "Draft copy")]), "a.pdf")) == [
+        ("heading", "A night in winter"),
+        ("paragraph", " ".join([*_TEXT, *_TEXT])),
+        ("paragraph", "Draft copy"),
     ]
