@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pipeline.parse.builder import Builder
 from pipeline.parse.geometry import OBLIQUE, Box, Flow, Run, Table, around, box_of, joined_row, rows_of
-from pipeline.parse.layout import arrange
+from pipeline.parse.layout import arrange, arrange_overleaf
 from pipeline.parse.paragraphs import (
     BULLET,
     HYPHENS,
@@ -101,6 +101,7 @@ class _Reader:
         self._outline = outline
         self._body = body
         self._turn = 0  # of the page's text
+        self._above: Table | None = None  # what the page before ends with
         bold = mono = total = 0
         for sheet in sheets:
             for run in sheet.runs:
@@ -114,9 +115,12 @@ class _Reader:
         """What is on a page, in reading order."""
         headings = self._outline.get(sheet.number, {})
         self._turn = _turn(sheet.runs)
-        pieces = arrange([*sheet.runs, *_fields(sheet, self._body)], sheet.strokes)
+        runs = [*sheet.runs, *_fields(sheet, self._body)]
+        above, self._above = self._above, None
+        pieces = arrange_overleaf(runs, sheet.strokes, above) if above else arrange(runs, sheet.strokes)
         leading = leading_of(piece.lines for piece in pieces if isinstance(piece, Flow))
         for piece in pieces:
+            self._above = piece if isinstance(piece, Table) else None
             if isinstance(piece, Table):
                 runs = [run for row in piece.rows for cell in row for run in cell]
                 yield _Item("table", sheet.number, runs, table=piece)

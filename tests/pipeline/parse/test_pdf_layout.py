@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.parse.pdf import parse
 from tests.pipeline.parse.law import blocks
-from tests.pipeline.parse.pages import paragraph, pdf
+from tests.pipeline.parse.pages import Mark, paragraph, pdf
 
 _TEXT = ["Wind south-west, swell four feet, and the", "lamp was lit at five as on other days."]
 
@@ -31,3 +31,23 @@ def test_a_page_whose_text_is_turned_has_headings(matrix: str) -> None:
         ("paragraph", " ".join([*_TEXT, *_TEXT])),
         ("paragraph", "Draft copy"),
     ]
+
+
+def test_a_table_goes_on_overleaf() -> None:
+    """Rows at the top of a page that stand in the columns of the table before are a table, however few they are."""
+    head = [("Quantity", "Lowest", "Usual", "Highest"), ("Voltage (V)", "390", "400", "410")]
+    first = [*head, ("Frequency (Hz)", "49.5", "50.0", "50.5"), ("Oil pressure", "3.0", "4.2", "6.0")]
+    rest = [("(bar)",), ("Coolant", "70", "84", "96")]
+
+    def rows(top: float, cells: list[tuple[str, ...]]) -> list[Mark]:
+        return [
+            (x, top - 24 * at, 11, cell)
+            for at, row in enumerate(cells)
+            for x, cell in zip((90, 198, 306, 414), row, strict=False)
+        ]
+
+    prose = paragraph(90, 640, [*_TEXT, *_TEXT], 11, 13)
+    tables = [text for kind, text in blocks(parse(pdf(rows(140, first), [*rows(700, rest), *prose]), "a.pdf"))]
+    assert tables[1:] == ["(bar)\nCoolant | 70 | 84 | 96", " ".join([*_TEXT, *_TEXT])]
+    other = pdf(rows(140, first), [(90, 700, 11, "Only a line"), *prose])
+    assert [kind for kind, _ in blocks(parse(other, "a.pdf"))] == ["table", "paragraph", "paragraph"]
