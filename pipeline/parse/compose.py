@@ -10,8 +10,8 @@ from statistics import median
 from typing import NamedTuple
 
 from pipeline.parse.builder import Builder
-from pipeline.parse.geometry import Box, Flow, Run, Table, around, box_of, joined_row, rows_of
-from pipeline.parse.layout import arrange
+from pipeline.parse.geometry import OBLIQUE, Box, Flow, Run, Table, around, box_of, joined_row, rows_of
+from pipeline.parse.layout import arrange, arrange_overleaf
 from pipeline.parse.paragraphs import (
     BULLET,
     HYPHENS,
@@ -42,6 +42,7 @@ _LARGER, _SMALLER = 1.13, 0.93
 _LONGEST_HEADING, _LONGEST_BOLD = 200, 100  # characters
 _MOST_LINES = 4  # of a heading
 _DEEPEST = 6
+_STAMP = 60  # characters
 _LOW = 0.45  # of a page's height: footnotes start below
 # What may stand between the halves of a paragraph: at the end of its column, at the start of the next.
 _BETWEEN = {"table", "caption", "footnote"}
@@ -99,6 +100,8 @@ class _Reader:
     def __init__(self, sheets: Sequence[Sheet], outline: Outline, body: float) -> None:
         self._outline = outline
         self._body = body
+        self._turn = 0  # of the page's text
+        self._above: Table | None = None  # what the page before ends with
         bold = mono = total = 0
         for sheet in sheets:
             for run in sheet.runs:
@@ -111,9 +114,13 @@ class _Reader:
     def items(self, sheet: Sheet) -> Iterator[_Item]:
         """What is on a page, in reading order."""
         headings = self._outline.get(sheet.number, {})
-        pieces = arrange([*sheet.runs, *_fields(sheet, self._body)], sheet.strokes)
+        self._turn = _turn(sheet.runs)
+        runs = [*sheet.runs, *_fields(sheet, self._body)]
+        above, self._above = self._above, None
+        pieces = arrange_overleaf(runs, sheet.strokes, above) if above else arrange(runs, sheet.strokes)
         leading = leading_of(piece.lines for piece in pieces if isinstance(piece, Flow))
         for piece in pieces:
+            self._above = piece if isinstance(piece, Table) else None
             if isinstance(piece, Table):
                 runs = [run for row in piece.rows for cell in row for run in cell]
                 yield _Item("table", sheet.number, runs, table=piece)
@@ -176,7 +183,9 @@ class _Reader:
         line = paragraph.lines[0]
         larger = line.size >= _LARGER * self._body
         bold = not self._bold and all(line.bold for line in paragraph.lines)
-        if not (larger or (bold and line.size >= 0.95 * self._body)) or len(paragraph.lines) > _MOST_LINES or line.turn:
+        if not (larger or (bold and line.size >= 0.95 * self._body)) or len(paragraph.lines) > _MOST_LINES:
+            return None
+        if line.turn != self._turn:
             return None
         letters = sum(map(str.isalpha, text))
         longest = _LONGEST_HEADING if larger else _LONGEST_BOLD
@@ -186,6 +195,15 @@ class _Reader:
             return None
         section = _SECTION.match(text)
         return _Style(-round(2 * line.size) / 2, not bold, section.group(1).count(".") if section else 0)
+
+
+def _turn(runs: Sequence[Run]) -> int:
+    """Which way a page's text runs: that of most letters, if they are more than a stamp has."""
+    letters: Counter[int] = Counter()
+    for run in runs:
+        letters[run.turn] += len(run.text)
+    turn, count = letters.most_common(1)[0] if letters else (0, 0)
+    return turn if turn != OBLIQUE and count > _STAMP else 0
 
 
 def _flat(paragraph: Paragraph) -> str:

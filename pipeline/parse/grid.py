@@ -133,6 +133,48 @@ def table_of(rows: Sequence[Row], borders: Sequence[float], rules: Sequence[Box]
     )
 
 
+def table_overleaf(rows: Sequence[Row], above: Table, rules: Sequence[Box]) -> Table | None:
+    """What the first of a page's `rows` go on with of the table at the end of the page before; None if nothing.
+
+    Each of their runs has to stand as one in a column above does, and to keep out of the columns beside it.
+    """
+    most = max(map(_filled, above.rows))
+    columns = list(zip(*(row for row in above.rows if _filled(row) == most), strict=True))
+    standing = [[run for cell in column for run in cell] for column in columns if any(column)]
+    reaches = [(min(run.left for run in column), max(run.right for run in column)) for column in standing]
+    borders = [(end + start) / 2 for (_, end), (start, _) in pairwise(reaches)]
+    if not borders or any(end >= start for (_, end), (start, _) in pairwise(reaches)):
+        return None
+    full: list[int] = []
+    for at, row in enumerate(rows):
+        cells = cells_of(row, borders)
+        if not all(map(_stands_in, cells, standing, [-math.inf, *borders], [*borders, math.inf])):
+            break
+        if at and _step(rows[at - 1], row) > _FAR:
+            break
+        if _filled(cells) > 1:
+            full.append(at)
+    widest = max((_filled(cells_of(rows[at], borders)) for at in full), default=0)
+    return table_of(rows[: full[-1] + 1], borders, rules) if len(full) > 1 or widest > 2 else None
+
+
+def _stands_in(cell: Cell, column: Cell, start: float, end: float) -> bool:
+    """Whether the runs of a cell are aligned as one of the column, in type of that size, and stay within it."""
+    return all(
+        start < run.left and run.right < end
+        and any(
+            abs(run.size - other.size) < 0.1 * run.size
+            and min(
+                abs(run.left - other.left),
+                abs(run.right - other.right),
+                abs(run.left + run.right - other.left - other.right) / 2,
+            ) < 0.2 * run.size
+            for other in column
+        )
+        for run in cell
+    )  # fmt: skip
+
+
 def _parts(numbers: Sequence[int]) -> list[list[int]]:
     """The positions of equal numbers that follow each other."""
     return [[at for at, _ in group] for _, group in groupby(enumerate(numbers), lambda item: item[1])]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from itertools import chain, pairwise
+from itertools import chain, pairwise, takewhile
 from statistics import median
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ from pipeline.parse.geometry import (
     rows_of,
     turned,
 )  # fmt: skip
-from pipeline.parse.grid import cells_of, rules_across, rules_of, table_of, table_rows
+from pipeline.parse.grid import cells_of, rules_across, rules_of, table_of, table_overleaf, table_rows
 
 # What stands in a column of its own to the left of the text that it numbers.
 _LABEL = re.compile(r"\W{1,2}|[\[(]?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})(?:\.\d{1,3}){0,4}[.)\]:]{0,2}")
@@ -72,6 +72,27 @@ def arrange(runs: Sequence[Run], strokes: Sequence[Box] = ()) -> list[Piece]:
         else:
             pieces += _arranged(by_turn[turn], [turned(stroke, turn) for stroke in strokes])
     return pieces
+
+
+def arrange_overleaf(runs: Sequence[Run], strokes: Sequence[Box], above: Table) -> list[Piece]:
+    """As `arrange`, of a page that comes after one with the table `above` at its end: that may go on here."""
+    pieces = arrange(runs, strokes)
+    turn = next(run.turn for row in above.rows for cell in row for run in cell)
+    if turn == OBLIQUE or not pieces or not isinstance(pieces[0], Flow):
+        return pieces
+    # Only what is one column so far: columns of prose stand in those of a table at times.
+    column = {_end(line) for line in pieces[0].lines if line.turn == turn}
+    rows = rows_of(run for run in runs if run.turn == turn)
+    lines = takewhile(lambda row: _end(joined_row(row)) in column, rows)
+    table = table_overleaf(list(lines), above, rules_of(turned(stroke, turn) for stroke in strokes))
+    if not table:
+        return pieces
+    own = {id(run) for row in table.rows for cell in row for run in cell}
+    return [table, *arrange([run for run in runs if id(run) not in own], strokes)]
+
+
+def _end(line: Run) -> tuple[float, float]:
+    return line.right, line.base
 
 
 def _arranged(runs: Sequence[Run], strokes: Sequence[Box]) -> list[Piece]:

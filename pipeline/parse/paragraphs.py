@@ -183,6 +183,9 @@ class _Column:
             return _NEW
         indent = self._starts[at] - self._starts[at - 1]
         item = BULLET.match(self._lines[first].text) or NUMBERED.match(self._lines[first].text)
+        # What goes on with an item stands below its text or at the margin, never left of its number with its own.
+        if item and NUMBERED.match(below.text) and self._starts[first] - self._starts[at] > 0.8 * size:
+            return _NEW
         if (ended or fits) and indent > 0.8 * size and not item:
             return _NEW
         if (ended or fits) and -indent > 0.8 * size and (item or at - first > 1):
