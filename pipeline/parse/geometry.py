@@ -168,3 +168,18 @@ def rows_of(runs: Iterable[Run]) -> list[Row]:
         if len(row) > 1:
             row.sort(key=lambda run: run.left)
     return rows
+
+
+def parted_by(boxes: NDArray[np.float64], gaps: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which words start a run, given the boxes of each one's first and last character: those after a gap so wide.
+
+    So do those that stand before the word before, or above or below it.
+    """
+    parted = np.zeros(len(gaps), np.bool_)
+    head, above, here, gap = boxes[0, :-1], boxes[1, :-1], boxes[0, 1:], gaps[1:]
+    parted[1:] = (
+        (here[:, 0] - above[:, 2] > gap)
+        | (here[:, 0] < head[:, 0] - gap)
+        | (np.minimum(above[:, 3], here[:, 3]) <= np.maximum(above[:, 1], here[:, 1]))
+    )
+    return parted

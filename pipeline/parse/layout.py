@@ -14,6 +14,7 @@ from itertools import chain, pairwise, takewhile
 from statistics import median
 from typing import NamedTuple
 
+from pipeline.parse.frame import set_aside
 from pipeline.parse.geometry import (
     NUMBER,
     OBLIQUE,
@@ -54,10 +55,10 @@ class _Gutter(NamedTuple):
         return self.right <= other.left or other.right <= self.left
 
 
-def may_hold_table(runs: Sequence[Run]) -> bool:
-    """Whether two rows that follow each other both have a gap."""
-    rows = rows_of(runs)
-    return any(len(above) > 1 < len(below) for above, below in pairwise(rows))
+def may_hold_table(runs: Sequence[Run], framed: bool = False) -> bool:
+    """Whether two rows that follow each other both have a gap; of a framed table, whether any row has one."""
+    gaps = [len(row) > 1 for row in rows_of(runs)]
+    return any(gaps) if framed else any(above and below for above, below in pairwise(gaps))
 
 
 def arrange(runs: Sequence[Run], strokes: Sequence[Box] = ()) -> list[Piece]:
@@ -97,16 +98,23 @@ def _end(line: Run) -> tuple[float, float]:
 
 def _arranged(runs: Sequence[Run], strokes: Sequence[Box]) -> list[Piece]:
     if 2 * sum([is_rtl(run.text) for run in runs]) <= len(runs):
-        return _order(_with_raised(rows_of(_with_capitals(runs))), rules_of(strokes))
+        return _whole(_with_capitals(runs), rules_of(strokes))
     # Read from the right: in the mirror it is a page like any other.
-    rows = rows_of([_mirrored(run) for run in runs])
-    pieces = _order(rows, rules_of((-right, low, -left, high) for left, low, right, high in strokes))
+    pieces = _whole(
+        [_mirrored(run) for run in runs], rules_of((-right, low, -left, high) for left, low, right, high in strokes)
+    )
     return [
         Flow([_mirrored(run) for run in piece.lines])
         if isinstance(piece, Flow)
         else Table([[[_mirrored(run) for run in cell] for cell in row] for row in piece.rows])
         for piece in pieces
     ]
+
+
+def _whole(runs: Sequence[Run], rules: Sequence[Box]) -> list[Piece]:
+    rest, aside = set_aside(runs, rules)
+    pieces = aside.put_back(_order(_with_raised(rows_of(rest)), rules))
+    return _order(_with_raised(rows_of(runs)), rules) if pieces is None else pieces
 
 
 def _mirrored(run: Run) -> Run:

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, Self
 
 from pipeline.errors import Rejected
 from pipeline.parse import pdfmarks
+from pipeline.parse.frame import frames_of, walls_through
 from pipeline.parse.geometry import Box, Run
+from pipeline.parse.grid import rules_of
 from pipeline.parse.layout import may_hold_table
 from pipeline.parse.ocr import RESOLUTION, Picture
 from pipeline.parse.pdftext import TextReader
@@ -110,6 +112,12 @@ class Pdf:
             runs = self._text.runs(page, view)
             if runs is None:
                 return None
+            strokes = self._objects.strokes(page, view) if may_hold_table(runs, framed=True) else []
+            frames = frames_of(rules_of(strokes))
+            if walls := walls_through(runs, frames):
+                runs = self._text.runs(page, view, walls) or runs
+            if not frames and not may_hold_table(runs):
+                strokes = []
             few = len(runs) < _FEW_RUNS
             fields, notes = pdfmarks.marks(raw, page, self._form, view)
             return Sheet(
@@ -117,7 +125,7 @@ class Pdf:
                 view.width,
                 view.height,
                 runs,
-                self._objects.strokes(page, view) if may_hold_table(runs) else (),
+                strokes,
                 fields,
                 notes,
                 list(pdfmarks.links(raw, page, self._document)),

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.parse.bidi import Word, gaps_between, in_order, spelt
-from pipeline.parse.geometry import OBLIQUE, RTL, Box, Run, View, box_of, turned
+from pipeline.parse.frame import walled
+from pipeline.parse.geometry import OBLIQUE, RTL, Box, Run, View, box_of, parted_by, turned
 from pipeline.parse.pdfchars import Boxes, Characters, Font
 
 # PDFium puts \ufffe in place of a hyphen that ends a line, and of the line's end; older ones \x02.
@@ -49,8 +50,8 @@ class TextReader:
         self._raw = raw
         self._characters = Characters(raw)
 
-    def runs(self, page: Any, view: View) -> list[Run] | None:
-        """The runs of `page` in the order of its content; None if its text cannot be read."""
+    def runs(self, page: Any, view: View, walls: Sequence[Box] = ()) -> list[Run] | None:
+        """The runs of `page` in the order of its content, parted by `walls`; None if its text cannot be read."""
         textpage = self._raw.FPDFText_LoadPage(page)
         if not textpage:
             return None
@@ -58,7 +59,7 @@ class TextReader:
             text, index = self._text(textpage)
             handle = ctypes.cast(textpage, ctypes.c_void_p).value
             with np.errstate(invalid="ignore", over="ignore"):  # fonts may say that their letters are of any size
-                return _PageText(self._characters, handle, text, index, view).runs()
+                return _PageText(self._characters, handle, text, index, view, walls).runs()
         finally:
             self._raw.FPDFText_ClosePage(textpage)
 
@@ -108,13 +109,15 @@ class _PageText:
     """
 
     def __init__(
-        self, characters: Characters, handle: int | None, text: str, index: Callable[[int], int], view: View
-    ) -> None:
+        self, characters: Characters, handle: int | None, text: str, index: Callable[[int], int], view: View,
+        walls: Sequence[Box],
+    ) -> None:  # fmt: skip
         self._characters = characters
         self._handle = handle
         self._text = text
         self._index = index
         self._view = view
+        self._walls = walls
         self._rtl = not text.isascii() and bool(RTL.search(text))
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         solid = np.zeros(len(codes) + 2, np.bool_)
@@ -176,7 +179,7 @@ class _PageText:
         self, starts: Sequence[int], middles: Sequence[int], ends: Sequence[int], boxes: Boxes
     ) -> dict[int, _Whole]:
         """The lines that need not be looked at word by word if they are no wider than can be expected."""
-        if self._rtl:
+        if self._rtl or self._walls:
             return {}
         first, middle, last = boxes
         high, low = np.minimum.reduce(boxes[:, :, 3]), np.maximum.reduce(boxes[:, :, 1])
@@ -253,7 +256,9 @@ class _PageText:
                     [turned((left, low, right, high), turn) for left, low, right, high in row] for row in here.tolist()
                 ]
         size_of = self._sizes(starts[heads[:-1]].tolist(), boxes[0, heads[:-1]])
-        parted = _parted(boxes, _GAP * np.repeat(np.array(size_of), counts))
+        parted = parted_by(boxes, _GAP * np.repeat(np.array(size_of), counts))
+        if self._walls:
+            parted |= walled(boxes, self._walls)
         parted[heads[:-1]] = True
         cuts = np.flatnonzero(parted)
         self._measure(numbers, heads, cuts, starts, ends, boxes, turns)
@@ -382,18 +387,3 @@ class _PageText:
 
 def _named(text: str) -> str:
     return text.translate(_SYMBOLS) if not text.isascii() and _PRIVATE.search(text) else text
-
-
-def _parted(boxes: Boxes, gaps: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which words start a run, given the boxes of each one's first and last character: those after a gap so wide.
-
-    So do those that stand before the word before, or above or below it.
-    """
-    parted = np.zeros(len(gaps), np.bool_)
-    head, above, here, gap = boxes[0, :-1], boxes[1, :-1], boxes[0, 1:], gaps[1:]
-    parted[1:] = (
-        (here[:, 0] - above[:, 2] > gap)
-        | (here[:, 0] < head[:, 0] - gap)
-        | (np.minimum(above[:, 3], here[:, 3]) <= np.maximum(above[:, 1], here[:, 1]))
-    )
-    return parted
