@@ -21,8 +21,8 @@ from statistics import median
 from typing import NamedTuple
 
 from pipeline.errors import Rejected
-from pipeline.parse.cores import core, cores
 from pipeline.parse.geometry import Box, Run, around, turned
+from pipeline.workers.cores import core, cores
 from pipeline.workers.pulse import beat
 
 #: The environment variable with the languages that scanned pages are in, as Tesseract calls them: "eng+deu", say.

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from pipeline.errors import CorpusvecError, Rejected, Stopped
+from pipeline.workers.cores import cores
 from pipeline.workers.scratch import Scratch
 from pipeline.workers.worker import Lost, Reply, Worker
 
@@ -245,5 +246,4 @@ def default_workers(device: str) -> int:
 
     On a GPU ("cuda") all but two, which this process and the engine's need.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(_MOST, cores if device == "cpu" else cores - 2))
+    return max(1, min(_MOST, cores() if device == "cpu" else cores() - 2))

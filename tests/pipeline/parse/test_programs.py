@@ -16,9 +16,9 @@ import pytest
 
 from pipeline.errors import Rejected
 from pipeline.parse import parse
-from pipeline.parse.cores import core, cores
 from pipeline.types import Parsed
 from pipeline.workers import Pool
+from pipeline.workers.cores import core, cores
 from tests.pipeline.parse.law import blocks, obeys_the_law
 from tests.pipeline.parse.pages import Mark, paragraph, pdf
 
@@ -137,7 +137,7 @@ def test_cores_are_shared_by_all_who_run_programs() -> None:
     for claim in claims:
         claim.__enter__()
     waiting = subprocess.Popen(
-        [sys.executable, "-c", "from pipeline.parse.cores import core\nwith core(): print('at last')"],
+        [sys.executable, "-c", "from pipeline.workers.cores import core\nwith core(): print('at last')"],
         stdout=subprocess.PIPE, cwd=Path(__file__).resolve().parents[3],
     )  # fmt: skip
     with waiting:
