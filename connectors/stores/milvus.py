@@ -94,7 +94,7 @@ class MilvusStore:
             properties = self._client.describe_collection(self.collection, timeout=_SECONDS)["properties"]
             found = settle(properties.get(_PROPERTY), spec, self.url, self.collection)
             self._index()
-            self._client.load_collection(self.collection, timeout=_SECONDS)
+            self._load()
         self._spec = found
         return found
 
@@ -254,6 +254,23 @@ class MilvusStore:
             # No need to wait, the client's half a second for each: they are empty, and loading waits for them.
             self._client.create_index(self.collection, indexes, timeout=_SECONDS, sync=False)
 
+    def _load(self) -> None:
+        """Have it in memory, which searching and even reading need.
+
+        Lite writes its indexes in place, beside the points: killed while it does, it has half of one, which it refuses
+        to read for ever after. They are made of the points alone, so they are made again.
+        """
+        try:
+            self._client.load_collection(self.collection, timeout=_SECONDS)
+        except self._vendor.MilvusException as error:
+            if not self._lite or isinstance(to_error(error, self.url, self.collection), Transient):
+                raise
+            # It drops all of them when asked for one.
+            while fields := self._client.list_indexes(self.collection, timeout=_SECONDS):
+                self._client.drop_index(self.collection, fields[0], timeout=_SECONDS)
+            self._index()
+            self._client.load_collection(self.collection, timeout=_SECONDS)
+
     def _search(self, query: Any, using: str, k: int, conditions: Sequence[Condition]) -> list[Hit]:
         where = to_expression(conditions)
 
@@ -290,7 +307,7 @@ class MilvusStore:
                 if error.code != NOT_LOADED:
                     raise
                 # A Lite server that was started again has its collections, but none of them in memory.
-                self._client.load_collection(self.collection, timeout=_SECONDS)
+                self._load()
                 return call()
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import threading
@@ -100,6 +101,31 @@ def test_a_server_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         for verb in VERBS.values():
             verb(store)
         assert point("kept").record_id in ids(store.scroll())
+        store.close()
+
+
+@pytest.mark.parametrize("left", [0, 0.5, 0.99])
+@pytest.mark.parametrize("kind", ["idx", "sidx"])
+def test_half_an_index(tmp_path: Path, kind: str, left: float) -> None:
+    """A server killed while it wrote an index has half of it: the store makes it anew from the points, all of which
+    are there."""
+    port = free_port()
+    store = open_store(f"milvus:http://127.0.0.1:{port}", "docs")
+    points = [point(f"text {n}", n=n) for n in range(50)]
+    with milvus(tmp_path, port):
+        store.open(SPEC)
+        store.upsert(points)
+        store.flush()
+        before = store.search_dense(points[7].vector, 5, [Condition("title", "=", "A title")])
+        store.close()
+    indexes = list(tmp_path.rglob(f"*.{kind}"))
+    assert indexes
+    for path in indexes:
+        os.truncate(path, int(path.stat().st_size * left))
+    with milvus(tmp_path, port):
+        assert store.open(SPEC) == SPEC
+        assert store.search_dense(points[7].vector, 5, [Condition("title", "=", "A title")]) == before
+        assert ids(store.scroll()) == sorted(ids(points))
         store.close()
 
 
