@@ -81,16 +81,19 @@ def measure(
                 folder / "documents", documents, words, vocabulary=made_up_words(50_000) if shape else _WORDS
             )
             sources = [str(folder / "documents")]
-        # As vLLM itself chooses for a pooling model on this device, whatever is better.
-        plain = {"engines_per_gpu": 1, "core_process": device == "cuda", "async_scheduling": False}
-        bare = (open_dummy if shape else VllmEmbedder)(model, engine.model_copy(update=plain))
+        # The pool first: its processes would inherit what the bare engine sets in this one's environment.
         pool = (start_dummies if shape else start_engine)(model, engine)
+        bare: VllmEmbedder | None = None
         try:
             pool.wait()
+            # As vLLM itself chooses for a pooling model on this device, whatever is better.
+            plain = {"engines_per_gpu": 1, "core_process": device == "cuda", "async_scheduling": False}
+            bare = (open_dummy if shape else VllmEmbedder)(model, engine.model_copy(update=plain))
             return _measure(settings, sources, rounds, folder, model, bare, pool, shape)
         finally:
             pool.close()
-            bare.close()
+            if bare:
+                bare.close()
 
 
 def _measure(

@@ -78,7 +78,7 @@ def parse_filter(text: str) -> Condition:
 
 def count_words(text: str) -> int:
     """The length of a text as BM25's average counts it: runs of letters, digits and underscores."""
-    return sum(1 for _ in _WORD.finditer(text))
+    return len(_WORD.findall(text))
 
 
 def snippet(text: str, query: str, width: int, mark: Callable[[str], str]) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -234,7 +235,8 @@ class EdgeStore:
             ]
 
     def _vectors(self, point: Point, dense: Vectors | None = None) -> dict[str, Any]:
-        vectors: dict[str, Any] = {} if dense is None else {DENSE: dense.tolist()}
+        # An array is taken twice as fast as a list is made of it and taken.
+        vectors: dict[str, Any] = {} if dense is None else {DENSE: array("f", dense.tobytes())}
         words = self._bm25.document(point.lexical_text, language_of(point))
         # Without a word there is no BM25 vector: an empty one would count as a text in the IDF.
         if words.indices:
