@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +29,7 @@ from pipeline.embed.vllm import VllmEmbedder, open_dummy, start_dummies, start_e
 from pipeline.ingest import vectors_of
 from pipeline.prepare import table_of_chunks
 from pipeline.types import Vectors
+from pipeline.workers.family import descendants
 
 # Made-up documents are sentences of everyday words: a tokenizer takes them as it takes prose.
 _WORDS = (
@@ -120,6 +124,7 @@ def _measure(
     seconds: dict[str, list[float]] = {"engine": [], "pool": [], "pipeline": []}
     idle: dict[str, list[float]] = {name: [] for name in seconds}
     stages: dict[str, float] = {}
+    cores: dict[str, float] = {}
     for number in range(rounds):
         corpus, begin = ingest(f"round-{number}")
         turns: list[tuple[str, Callable[[], Any]]] = [
@@ -128,13 +133,15 @@ def _measure(
             ("pipeline", begin),
         ]
         for name, turn in turns if number % 2 == 0 else reversed(turns):
-            with IdleMeter() as meter:
+            with IdleMeter() as meter, HostMeter() as host:
                 started = time.perf_counter()
                 result = turn()
                 seconds[name].append(time.perf_counter() - started)
             idle[name] += meter.share
+            print(f"{name}: {tokens / seconds[name][-1]:,.0f} tokens/s", file=sys.stderr, flush=True)
             if name == "pipeline":
                 assert result.embedded_tokens == tokens, "the pipeline embeds what the bare engine does"
+                cores = host.cores
                 stages = {stage: round(value, 2) for stage, value in result.seconds.items()}
         corpus.close()
     speeds = {name: [tokens / value for value in each] for name, each in seconds.items()}
@@ -159,6 +166,7 @@ def _measure(
         "engine": dict(pool.settings),
         "versions": dict(pool.versions),
         "stage_seconds": stages,
+        "host_cores": cores,
         "gpu_idle_share": {name: round(statistics.mean(each), 4) for name, each in idle.items() if each},
         **{f"{name}_each": [round(value, 1) for value in each] for name, each in speeds.items()},
         "warnings": list(pool.warnings),
@@ -194,6 +202,38 @@ class _Distinct:
 
     def close(self) -> None:
         """The pool is closed by whoever opened it."""
+
+
+class HostMeter:
+    """How many of the host's cores were busy, on average: with coordinating, with parsing, and with feeding engines.
+
+    Processor time of each process over the clock; nothing where there is no /proc. Processes that ended meanwhile are
+    counted as parsers, which nothing else is that starts and ends during a run.
+    """
+
+    def __enter__(self) -> HostMeter:
+        self._started, self._before = time.perf_counter(), _processor_seconds()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        spent = _processor_seconds()
+        spent.subtract(self._before)
+        clock = time.perf_counter() - self._started
+        self.cores = {role: round(seconds / clock, 2) for role, seconds in spent.items()}
+
+
+def _processor_seconds() -> Counter[str]:
+    times = os.times()
+    spent = Counter[str](
+        {"coordinating": times.user + times.system, "parsing": times.children_user + times.children_system}
+    )
+    for pid in descendants(os.getpid()):
+        with suppress(OSError):
+            role = "engines" if b"pipeline.workers" not in Path(f"/proc/{pid}/cmdline").read_bytes() else "parsing"
+            # Behind the name, which may hold spaces: user and system time are the 12th and 13th, in ticks.
+            ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+            spent[role] += sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+    return spent
 
 
 class IdleMeter:
