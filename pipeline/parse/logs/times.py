@@ -32,7 +32,7 @@ _ZONE = rf"(?: ?(?:[+-]\d\d:?\d\d|{'|'.join(_ZONES)})(?!\w|:\d))?"
 #: The name of each way to write a time, and its pattern (without groups). The order decides where two fit.
 KINDS = {
     # 2015-10-18 18:01:47,978  2024-05-01T09:30:00.123Z  2011/09/09  9:42:29  2005-06-03-15.42.50.675872
-    "iso": r"\d{4}[-/.]\d\d[-/.]\d\d(?:(?:T|[ ,]{1,2}|[-_])\d\d| {1,2}\d)"
+    "iso": r"\d{4}[-/.]\d\d[-/.]\d\d(?:(?:T|[ ,]{1,2}|[-_\t])\d\d| {1,2}\d)"
     r"(?::\d\d(?::\d\d(?:[.,:]\d{1,9})?)?|\.\d\d\.\d\d(?:\.\d{1,9})?)" + _ZONE,
     # Jun 14 15:16:01  Jun 14 2024 15:16:01
     "syslog": rf"{_MON} {{1,2}}\d{{1,2}} (?:\d{{4}} )?{_CLOCK}(?! (?:[A-Z]{{3,4}} )?\d{{4}}\b)(?: [AP]M\b)?",
@@ -42,8 +42,8 @@ KINDS = {
     "glog": rf"[IWEFDVC]\d{{4}} {_CLOCK}",
     # 20171223-22:15:29:606, 20171223-22:16:1:27 (numbers not filled up), 20240501 09:30:00.123
     "compact": r"(?:19|20)\d{6}[-T ]\d{1,2}:\d{1,2}:\d{1,2}(?:[:.,]\d{1,9})?" + _ZONE,
-    # 20240501T093000Z
-    "basic": r"(?:19|20)\d{6}T\d{6}(?:[.,]\d{1,9})?" + _ZONE,
+    # 20240501T093000Z  20240501:093000.123
+    "basic": r"(?:19|20)\d{6}[T:]\d{6}(?:[.,]\d{1,9})?" + _ZONE,
     # 081109 203615  240501  9:30:00
     "digits": r"\d{6} {1,2}(?:\d{6}(?=\s)|\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?)",
     # Sun Dec 04 04:47:44 2005  Fri Sep 09 10:42:29.902022 2011  Wed May  1 09:30:00 CEST 2024
@@ -252,7 +252,7 @@ def _iso_time(text: str) -> str:
 
 
 def _as_iso(text: str) -> str:
-    clock = text[10:].lstrip("T ,-_")
+    clock = text[10:].lstrip("T ,-_\t")
     return f"{text[:10].replace('/', '-').replace('.', '-')}T{_iso_time(clock)}"
 
 
