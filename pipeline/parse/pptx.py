@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.parse.builder import Builder, names_something
-from pipeline.parse.drawing import A, description, said_by, text_of
+from pipeline.parse.drawing import CHARTS, A, description, said_by, text_of
 from pipeline.parse.links import described_links
 from pipeline.parse.numbering import counted, depth_of, number
 from pipeline.parse.opc import Package, described
@@ -15,7 +15,6 @@ from pipeline.types import Parsed
 _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 _P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
-_C = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 _DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}"
 _ALTERNATIVES = "{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent"
 _TITLES = ("title", "ctrTitle")
@@ -117,7 +116,7 @@ class _Slide:
             self._builder.add("caption", description(properties.get("descr")), page=self._page)
         for table in shape.iter(f"{A}tbl"):
             self._builder.add_table(_rows(table), page=self._page)
-        for part in shape.iter(f"{_DIAGRAM}relIds", f"{_C}chart"):
+        for part in shape.iter(f"{_DIAGRAM}relIds", *CHARTS):
             relation = self._relations.get(part.get(f"{_R}dm") or part.get(f"{_R}id") or "")
             root = None if relation is None else self._package.xml(relation.target)
             for text in () if root is None else said_by(root):
