@@ -16,7 +16,8 @@ CELL = "<table:table-cell><text:p>{}</text:p></table:table-cell>"
 #: As LibreOffice writes charts: with a table of what they show, whose cells may have more than their text.
 CHART = (
     f"<office:document-content {OPEN}><office:body><office:chart><chart:chart><chart:title>"
-    "<text:p>Ships a year</text:p></chart:title><chart:plot-area><chart:axis><chart:title><text:p>Year</text:p></chart:title></chart:axis>"
+    "<text:p>Ships a year</text:p></chart:title>"
+    "<chart:plot-area><chart:axis><chart:title><text:p>Year</text:p></chart:title></chart:axis>"
     "</chart:plot-area><table:table><table:table-header-rows>"
     + ROW.format(CELL.format("") + CELL.format("steam") + CELL.format("sail"))
     + "</table:table-header-rows><table:table-rows>"
