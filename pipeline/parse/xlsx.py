@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from pipeline.errors import Rejected
 from pipeline.parse.builder import Builder
 from pipeline.parse.decode import join_halves
 from pipeline.parse.drawing import CHARTS, A, description, said_by, text_of
+from pipeline.parse.embedded import take_embedded
 from pipeline.parse.links import described_links
 from pipeline.parse.numbering import number
 from pipeline.parse.opc import Package, Relation, described
@@ -36,7 +38,7 @@ def parse(data: bytes, uri: str) -> Parsed:
     """Each sheet is a page: its name as a heading, its rows, then what its charts, shapes and comments say.
 
     Cells hold what they show: dates in ISO 8601, shares in per cent, results of formulas. Merged cells count in each
-    row that they reach. Raises Rejected if the package is damaged.
+    row that they reach. Files that are embedded are members. Raises Rejected if the package is damaged.
     """
     package = Package(data, "Excel workbook")
     if (package.related("officeDocument") or "").endswith(".bin"):
@@ -44,7 +46,7 @@ def parse(data: bytes, uri: str) -> Parsed:
     main, root = package.main("xl/workbook.xml")
     builder = Builder()
     book = _Book(package, main, root)
-    read: set[str] = set()
+    read: dict[str, None] = {}
     for page, sheet in enumerate(root.iterfind(f"{_S}sheets/{_S}sheet"), 1):
         relation = book.relations.get(sheet.get(f"{_R}id") or "", _MISSING)
         title = sheet.get("name") or ""
@@ -52,14 +54,17 @@ def parse(data: bytes, uri: str) -> Parsed:
             book.add_drawings(builder, relation.target, page)
         elif relation.target in read or not book.add(builder, title, relation.target, page):
             builder.warn(f"the sheet {title} is missing or damaged")
-        read.add(relation.target)
+        read[relation.target] = None
     if book.uncomputed:
         builder.warn(f"the file has no results of some formulas ({book.uncomputed:,}): they were never computed")
+    if book.missing:
+        builder.warn(f"the texts of some cells ({book.missing:,}) are not in the file: it is damaged")
     title, metadata = described(package)
     metadata |= described_links(book.links)
-    for warning in package.warnings():
+    members, warnings = take_embedded(package, read, uri)
+    for warning in (*package.warnings(), *warnings):
         builder.warn(warning)
-    return builder.build(_MEDIA_TYPE, title, metadata)
+    return replace(builder.build(_MEDIA_TYPE, title, metadata), members=members)
 
 
 class _Book:
@@ -69,6 +74,7 @@ class _Book:
         self.relations = package.relations(main)
         self.links: dict[str, None] = {}
         self.uncomputed = 0
+        self.missing = 0
         self._package = package
         texts = self._part("sharedStrings")
         self._texts = [] if texts is None else [_text(item) for item in texts]
@@ -159,6 +165,7 @@ class _Book:
             return ""
         if kind == "s":
             at = number(value, -1)
+            self.missing += not 0 <= at < len(self._texts)
             return self._texts[at] if 0 <= at < len(self._texts) else ""
         if kind == "b":
             return "TRUE" if value == "1" else "FALSE"

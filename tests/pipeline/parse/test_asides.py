@@ -1,11 +1,16 @@
-"""What lies on sheets and slides beside their text: charts and comments."""
+"""What lies on sheets and slides beside their text: charts, comments, files."""
 
 from __future__ import annotations
+
+import io
+import struct
+import zipfile
 
 from pipeline.parse import parse
 from tests.pipeline.parse import office
 from tests.pipeline.parse.law import blocks
 from tests.pipeline.parse.office import edited, opendocument
+from tests.pipeline.parse.packed import compound
 
 SHEETS = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 OPEN = " ".join(
@@ -84,3 +89,49 @@ def test_later_charts_of_office_say_what_they_show() -> None:
     )
     slides = office.pptx([frame], more={"c.xml": chart}, rels={1: office.relations(c=("chartEx", "../c.xml"))})
     assert blocks(parse(slides, "a.pptx")) == [("caption", "Tolls, 1931"), ("caption", "East, West")]
+
+
+def test_files_that_are_embedded_are_members() -> None:
+    """Files that were dropped on a slide are its members; objects that only their program knows are counted."""
+    pdf = b"%PDF-1.4 not read here"
+    copy = b"\0\0\3\0" + struct.pack("<I", 5) + b"C:/t\0"
+    native = b"\0" * 4 + b"\2\0" + b"n\xc3\xb6te.txt\0" + b"C:/n.txt\0" + copy + struct.pack("<I", 4) + b"noteand more"
+    slides = office.pptx(
+        [office.shape(office.line("one"))],
+        [office.shape(office.line("two"))],
+        rels={
+            1: office.relations(a=("package", "../a.xlsx"), b=("oleObject", "../b.bin"), c=("oleObject", "../c.bin")),
+            2: office.relations(a=("package", "../a.xlsx"), d=("oleObject", "../d.bin"), e=("oleObject", "../e.bin")),
+        },
+    )
+    inside = {
+        "a.xlsx": office.xlsx(("s", '<sheetData><row><c t="str"><v>toll</v></c></row></sheetData>')),
+        "b.bin": compound({"CONTENTS": pdf + b" endobj" * 700}),
+        "c.bin": compound({"\x01Ole10Native": native + b"\0" * 5000}),
+        "d.bin": compound({"Equation Native": b"x" * 5000}),
+    }
+    for name, data in inside.items():
+        slides = added(slides, f"ppt/{name}", data)
+    parsed = parse(slides, "a.pptx")
+    assert [(member.name, member.data[:5]) for member in parsed.members] == [
+        ("a.xlsx", b"PK\x03\x04\x14"),
+        ("b.pdf", b"%PDF-"),
+        ("nöte.txt", b"note"),
+    ]
+    assert parsed.warnings == ["objects of other programs lie in it (1), which are not read but for their pictures"]
+
+
+def added(data: bytes, name: str, part: bytes) -> bytes:
+    """The same package with one more part."""
+    stream = io.BytesIO(data)
+    with zipfile.ZipFile(stream, "a") as package:
+        package.writestr(name, part)
+    return stream.getvalue()
+
+
+def test_texts_that_a_workbook_lost_are_counted() -> None:
+    """A cell whose text is not in the file where it should be is said to be lost."""
+    cells = '<sheetData><row><c t="s"><v>0</v></c><c t="s"><v>99</v></c></row></sheetData>'
+    assert parse(office.xlsx(("s", cells)), "a.xlsx").warnings == [
+        "the texts of some cells (1) are not in the file: it is damaged"
+    ]
