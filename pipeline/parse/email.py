@@ -6,7 +6,7 @@ import base64
 import email
 import email.policy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
@@ -83,8 +83,8 @@ def is_mailbox(start: bytes) -> bool:
     return start.startswith(b"From ") and len(_FROM_LINE.findall(start)) > 1
 
 
-def read_message(message: EmailMessage, uri: str, media_type: str) -> Parsed:
-    """What `parse` makes of a message that has been taken apart."""
+def read_message(message: EmailMessage, uri: str, media_type: str, refused: Iterable[tuple[str, str]] = ()) -> Parsed:
+    """What `parse` makes of a message that has been taken apart; `refused` are attachments it lacks, and why."""
     builder = Builder()
     takings = Takings(uri)
     left_out: list[str] = []
@@ -112,6 +112,8 @@ def read_message(message: EmailMessage, uri: str, media_type: str) -> Parsed:
             data = _bytes(part)
             if data.strip() or name:
                 takings.take(name or _unnamed(part), data, kind)
+    for name, reason in refused:
+        takings.refuse(name, reason)
     for warning in takings.warnings():
         builder.warn(warning)
     found: dict[str, Any] = {name.lower(): _header(message, name) for name in ("From", "To", "Cc")}
