@@ -95,7 +95,7 @@ def find_reader() -> str | None:
 
 
 def language_note() -> str:
-    """What is to be said with pages that were read while nobody said in which languages they are; "" if somebody did."""
+    """What is to be said of pages that were read while nobody said in which languages they are; "" if one did."""
     if os.environ.get(LANGUAGES, "").strip():
         return ""
     return (

@@ -84,7 +84,7 @@ _LEVEL_FIRST = re.compile(
     r"|([VDIWEF])/([^\s:(][^:(]*?)\s*(?:\(\s*(\d{1,10})\))?:\s|([a-z]{4}): ([A-Za-z_][\w.]*)\[\d+\]\s*$"
 )
 _ALIGNED = re.compile(r" {1,8}\d{1,10}:\d{8}:\d{6}")
-_UPTIME = re.compile(r"\[\s*\d+\.\d{3,}s?\]\s?")
+_UPTIME = re.compile(r"(?:<(\d{1,3})>)?\[\s*\d+\.\d{3,}s?\]\s?")
 _LEAD = re.compile(r"(?:##)?[\[(<]?([A-Za-z]{3,13})(?: error(?=:))?(?:[\])>]|[:!](?=\s))")
 _LEVEL_KEY = re.compile(r"\b(?:level|lvl|severity)=\"?([A-Za-z]{3,13})\b")
 # %LINEPROTO-5-UPDOWN: as Cisco has it
@@ -308,7 +308,7 @@ def _leading_level(text: str, at: int, end: int) -> str | None:
 def _without_time(line: str) -> Head | None:
     if uptime := _UPTIME.match(line):
         _, values, at = _read_after(line, "", uptime.end(), False)
-        parts = _chosen(values)
+        parts = _chosen([("level", uptime[1]), *values])
         return _head(line, "", ("", *map(parts.get, _PARTS)), at, len(line))
     first = _LEVEL_FIRST.match(line)
     if first is None:
