@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.errors import Rejected
 from pipeline.parse import html
 from pipeline.parse.builder import Builder
 from pipeline.parse.drawing import said_by
+from pipeline.parse.embedded import take_embedded
 from pipeline.parse.links import described_links
 from pipeline.parse.numbering import number, value_of
 from pipeline.parse.opc import Package, described, page_count
@@ -34,7 +36,7 @@ def parse(data: bytes, uri: str) -> Parsed:
     Changes are read as accepted. Footnotes, endnotes, comments (with their author), descriptions of pictures and text
     boxes follow the paragraph or table that they belong to; headers come first and footers last, each once. Pages are
     as the file knows them, None where it does not. Properties become title and metadata, those that somebody added
-    under `custom`. Raises Rejected if the package is damaged.
+    under `custom`; files that are embedded are members. Raises Rejected if the package is damaged.
     """
     package = Package(data, "Word document")
     main, root = package.main("word/document.xml")
@@ -46,9 +48,10 @@ def parse(data: bytes, uri: str) -> Parsed:
     reader.run(body)
     title, metadata = described(package)
     metadata |= described_links(reader.links)
-    for warning in package.warnings():
+    members, warnings = take_embedded(package, [main], uri)
+    for warning in (*package.warnings(), *warnings):
         builder.warn(warning)
-    return builder.build(_MEDIA_TYPE, title or reader.title, metadata)
+    return replace(builder.build(_MEDIA_TYPE, title or reader.title, metadata), members=members)
 
 
 class _Reader:

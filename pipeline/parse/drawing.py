@@ -8,6 +8,10 @@ from typing import Any
 
 A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _C = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
+# Charts that came later: waterfalls, maps, funnels.
+_CX = "{http://schemas.microsoft.com/office/drawing/2014/chartex}"
+#: What refers to a chart, by the id of a relation.
+CHARTS = (f"{_C}chart", f"{_CX}chart")
 _MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 # Fields that say when and where the file was last open.
 _RUNNING = ("slidenum", "datetime")
@@ -38,7 +42,12 @@ def text_of(paragraph: Any) -> str:
 def said_by(root: Any) -> Iterator[str]:
     """What a chart or diagram says: titles and labels, then the names of its series and categories, each once."""
     texts = [text_of(paragraph) for paragraph in root.iter(f"{A}p")]
-    for path in (f".//{_C}ser/{_C}tx//{_C}v", f".//{_C}ser/{_C}cat//{_C}v"):
+    for path in (
+        f".//{_CX}chart//{_CX}txData/{_CX}v",
+        f".//{_C}ser/{_C}tx//{_C}v",
+        f".//{_C}ser/{_C}cat//{_C}v",
+        f".//{_CX}strDim/{_CX}lvl/{_CX}pt",
+    ):
         names = dict.fromkeys(value.text.strip() for value in root.iterfind(path) if (value.text or "").strip())
         texts.append(", ".join(names))
     return (text for text in dict.fromkeys(texts) if text.strip())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import email
 import email.policy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
@@ -28,12 +29,15 @@ _BODY = ("text/plain", "text/html", "text/enriched", "text/markdown")
 _SIGNATURES = ("application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature")
 _LOOKS = ("image", "audio", "video", "font")
 _LONGEST_HEADER = 20_000
+# A text as short as that may only say that there is a page, if the page says so much more.
+_SHORT, _TELLS = 500, 4
 _SHOWN = ("From", "To", "Cc", "Date")
 _SUFFIXES = {
     "text/plain": "txt",
     "text/html": "html",
     "text/calendar": "ics",
     "text/csv": "csv",
+    "text/rfc822-headers": "txt",
     "application/pdf": "pdf",
 }
 _SHOWN_PART = re.compile(r"\bcid:([^\"'\s<>)]{1,200})", re.I)
@@ -43,8 +47,9 @@ _FROM_LINE = re.compile(rb"^From \S.{0,200}\d{4}.{0,50}\r?\n(?=[!-9;-~]{1,100}:)
 def parse(data: bytes, uri: str) -> Parsed:
     """The subject as heading, a paragraph of From, To, Cc and Date, and the body's parts.
 
-    Where a body comes as text and as HTML, the text is taken. Attached files and messages are `members`; signatures
-    and the pictures of a page are not, and `metadata` names them as `left_out`. Raises Rejected if it is encrypted.
+    Where a body comes as text and as HTML, the text is taken, unless it is a line or two that stand for a page.
+    Attached files and messages are `members`; signatures and the pictures of a page are not, and `metadata` names them
+    as `left_out`. Raises Rejected if it is encrypted.
     """
     if wide_encoding(data) or data.startswith((b"\xff\xfe", b"\xfe\xff")):
         data = decode(data)[0].encode()
@@ -78,8 +83,8 @@ def is_mailbox(start: bytes) -> bool:
     return start.startswith(b"From ") and len(_FROM_LINE.findall(start)) > 1
 
 
-def read_message(message: EmailMessage, uri: str, media_type: str) -> Parsed:
-    """What `parse` makes of a message that has been taken apart."""
+def read_message(message: EmailMessage, uri: str, media_type: str, refused: Iterable[tuple[str, str]] = ()) -> Parsed:
+    """What `parse` makes of a message that has been taken apart; `refused` are attachments it lacks, and why."""
     builder = Builder()
     takings = Takings(uri)
     left_out: list[str] = []
@@ -94,6 +99,11 @@ def read_message(message: EmailMessage, uri: str, media_type: str) -> Parsed:
             raise Rejected(_why_closed(part))
         if kind == MESSAGE:
             _take_message(part, name, takings)
+        elif kind.startswith("message/") and part.is_multipart():
+            for fields in part.iter_parts():  # what became of a message: keys and values
+                builder.add("paragraph", "\n".join(f"{key}: {value}" for key, value in fields.raw_items()))
+        elif kind.startswith("multipart/"):
+            add_plain(builder, _text(part))  # it does not say what parts it
         elif kind in _BODY and not _attached(part) and not (looks and kind == "text/plain" and name):
             add_html(builder, _text(part)) if kind == "text/html" else add_plain(builder, _text(part))
         elif kind in _SIGNATURES or (looks and not _attached(part)) or (_is_looks(part) and _content_id(part) in shown):
@@ -102,6 +112,8 @@ def read_message(message: EmailMessage, uri: str, media_type: str) -> Parsed:
             data = _bytes(part)
             if data.strip() or name:
                 takings.take(name or _unnamed(part), data, kind)
+    for name, reason in refused:
+        takings.refuse(name, reason)
     for warning in takings.warnings():
         builder.warn(warning)
     found: dict[str, Any] = {name.lower(): _header(message, name) for name in ("From", "To", "Cc")}
@@ -120,7 +132,10 @@ def _take_message(part: EmailMessage, name: str, takings: Takings) -> None:
     for inner in part.iter_parts() if part.is_multipart() else ():
         if isinstance(inner, EmailMessage):
             try:
-                data = inner.as_bytes(policy=email.policy.default.clone(refold_source="none"))
+                if _header(part, "Content-Transfer-Encoding").lower() == "base64":  # which it must not be
+                    data = base64.b64decode(str(inner.get_payload()))
+                else:
+                    data = inner.as_bytes(policy=email.policy.default.clone(refold_source="none"))
             except Exception:  # the standard library's generator fails on what its parser let pass, in many ways
                 takings.refuse(name or _name_of(inner, "message"), "the attached message is damaged")
             else:
@@ -136,11 +151,14 @@ def _parts(message: EmailMessage, looks: bool = False) -> Iterator[tuple[EmailMe
     children = (
         [part for part in message.get_payload() if isinstance(part, EmailMessage)] if message.is_multipart() else []
     )
-    if kind in (*_ENCRYPTED, MESSAGE) or not children:
+    if kind in _ENCRYPTED or kind.startswith("message/") or not children:
         yield message, looks and kind not in _BODY[1:]
     elif kind == "multipart/alternative":
         leaves = [list(_parts(child, looks)) for child in children]
         plain = next((group for group in leaves if any(_is_text(part) for part, _ in group)), leaves[-1])
+        size = sum(len(_text(part)) for part, _ in plain if _is_text(part))
+        if 0 < size < _SHORT:
+            plain = next((group for group in leaves if _says_more(group, _TELLS * size)), plain)
         for group in leaves:
             # What is attached inside of an alternative that is not read is attached all the same.
             chosen = group is plain
@@ -153,6 +171,15 @@ def _parts(message: EmailMessage, looks: bool = False) -> Iterator[tuple[EmailMe
 
 def _is_text(part: EmailMessage) -> bool:
     return part.get_content_type() == "text/plain" and not _attached(part) and bool(_text(part).strip())
+
+
+def _says_more(group: list[tuple[EmailMessage, bool]], size: int) -> bool:
+    """Whether the pages among some parts say more than `size` characters."""
+    builder = Builder()
+    for part, looks in group:
+        if part.get_content_type() == "text/html" and not _attached(part) and not looks:
+            add_html(builder, _text(part))
+    return len(builder.build("text/html").text) > size
 
 
 def _is_looks(part: EmailMessage) -> bool:

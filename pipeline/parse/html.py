@@ -25,13 +25,16 @@ _KINDS = {"li": "list_item", "pre": "code", "figcaption": "caption", "caption": 
 _KINDS |= {f"h{level}": "heading" for level in range(1, 7)}
 _LISTS = ("ul", "ol", "menu", "dir")
 # A table with any of these inside lays out a page: its cells are read one after another.
-_LAYOUT = {"table", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "pre", "article", "section", "form"}
+_LAYOUT = {"table", "h1", "h2", "h3", "h4", "h5", "h6", "article", "section", "form"}
+# … unless it names its rows or columns.
+_LAYOUT_UNNAMED = {"ul", "ol", "pre"}
 _CELLS = ("td", "th")
 _WIDEST = 1000
 _MOST_REPEATED = 100_000  # characters a table, in cells that span rows
 _TOO_DEEP = "the page is nested too deeply and is read as far as that goes"
 _HIDDEN = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.I)
 _CHARSET = re.compile(rb"<(?:meta[^>]{0,200}?charset|\?xml[^>]{0,100}?encoding)\s*=\s*[\"']?\s*([\w.:-]+)", re.I)
+_SCRIPT = re.compile(rb"<(?:no)?script\b", re.I)
 _PROLOGUE = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _META = {
     "author": "author", "article:author": "author", "dc.creator": "author", "description": "description",
@@ -50,6 +53,8 @@ def parse(data: bytes, uri: str) -> Parsed:
     builder = Builder()
     text = builder.decode(data, _declared(data))
     title, metadata = add_html(builder, text, content_only=True)
+    if not builder and _SCRIPT.search(data):
+        builder.warn("scripts would fetch it in a browser")
     if not builder and _TOO_DEEP in builder.warnings:
         raise Rejected("its elements are nested too deeply to be read, as those of no page are: it may be a trap")
     return builder.build("text/html", title, metadata)
@@ -125,6 +130,8 @@ class _Page:
             tag = element.tag if isinstance(element.tag, str) else "script"
             if event == "start":
                 hidden = _hidden(element, tag) or element in self._left_out
+                if skipped is None and tag == "math" and element not in self._left_out:
+                    self._inline.append(_formula(element))
                 if skipped is None and (hidden or (tag == "table" and self._table(element))):
                     skipped = element
                 if skipped is None:
@@ -154,7 +161,8 @@ class _Page:
             level = int(tag[1]) if tag[1:].isdigit() else max(1, len(self._lists)) if tag == "li" else 0
             self._kinds.append((_KINDS[tag], level))
             if tag == "li" and self._lists and self._lists[-1] is not None:
-                self._lists[-1] += 1
+                said = element.get("value") or ""
+                self._lists[-1] = int(said) if said.isdecimal() and len(said) < 9 else self._lists[-1] + 1
                 self._inline.append(f"{self._lists[-1]}. ")
         elif tag in _BLOCKS:
             self._flush()
@@ -187,16 +195,22 @@ class _Page:
     def _table(self, table: Any) -> bool:
         """Append `table` if it holds data; False if it lays out a page."""
         cells = 0
+        named = listed = False
         for element in table.iterdescendants():
             if element.tag in _LAYOUT:
                 return False
             cells += element.tag in _CELLS
-        if cells < 2:
+            named |= element.tag == "th"
+            listed |= element.tag in _LAYOUT_UNNAMED
+        if cells < 2 or (listed and not named):
             return False
         self._flush()
         for caption in table.iterchildren("caption"):
             self._builder.add("caption", " ".join(_words(caption)), page=self._page)
-        self._builder.add_table(_rows(table), page=self._page)
+        rows = list(_rows(table))
+        if any(len(row) > _WIDEST for row in rows):
+            self._builder.warn(f"a table has more than {_WIDEST:,} columns: those are kept")
+        self._builder.add_table((row[:_WIDEST] for row in rows), page=self._page)
         return True
 
 
@@ -213,7 +227,7 @@ def _rows(table: Any) -> Iterator[list[str]]:
                 if left > 1:
                     below[len(line)] = left - 1, text
                 line.append(text)
-            if cell is None or len(line) >= _WIDEST:
+            if cell is None or len(line) > _WIDEST:
                 break
             text = " ".join(_words(cell))
             rows = _span(cell, "rowspan")
@@ -237,6 +251,12 @@ def _hidden(element: Any, tag: str) -> bool:
     return bool(_HIDDEN.search(element.get("style") or ""))
 
 
+def _formula(math: Any) -> str:
+    """A formula as its author wrote it, else the signs that it shows."""
+    shown = math.xpath(".//text()[not(ancestor::annotation or ancestor::annotation-xml)]")
+    return math.get("alttext") or " ".join("".join(shown).split())
+
+
 def _words(element: Any) -> Iterator[str]:
     """The shown words under `element`; inline markup parts no word, a block or line break does."""
     parts: list[str] = []
@@ -249,7 +269,9 @@ def _words(element: Any) -> Iterator[str]:
         gap = " " if node.tag in _BLOCKS or node.tag in _KINDS or node.tag == "br" else ""
         following = [gap]
         for child in node:
-            if isinstance(child.tag, str) and not _hidden(child, child.tag):
+            if child.tag == "math":
+                following.append(_formula(child))
+            elif isinstance(child.tag, str) and not _hidden(child, child.tag):
                 following.append(child)
             following.append(child.tail or "")
         parts.extend((gap, node.text or "", node.get("alt") or ""))

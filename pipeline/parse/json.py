@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from itertools import groupby
 from typing import Any
 
@@ -16,6 +17,8 @@ from pipeline.types import Parsed
 # Characters: what is longer in an object gets a heading of its own.
 _LONG = 2000
 _DEEPEST = 3
+# What a cell of a notebook printed, the plainest first.
+_SHOWN = ("text/plain", "text/markdown", "text/latex", "text")
 _ANSI = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
 
 
@@ -23,12 +26,13 @@ def parse(data: bytes, uri: str) -> Parsed:
     """Indented text, a block an element of a list; what is long in an object comes under its key as heading.
 
     A notebook (of Jupyter) is its cells: Markdown with its structure, code, and what that printed. What is not valid
-    JSON, or nested more deeply than can be read, is kept as it stands, with a warning.
+    JSON, or nested more deeply than can be read, is kept as it stands, with a warning. A key that comes up again in the
+    same object is numbered.
     """
     builder = Builder()
     text = builder.decode(data)
     try:
-        value = json.loads(text, strict=False)
+        value = json.loads(text, strict=False, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         deep = isinstance(error, RecursionError)
         builder.warn(f"the file is {'nested too deeply' if deep else 'not valid JSON'} and is taken as plain text")
@@ -49,7 +53,7 @@ def lines(data: bytes, uri: str) -> Parsed:
         if not line.strip():
             continue
         try:
-            builder.add("code", _laid_out(json.loads(line, strict=False)))
+            builder.add("code", _laid_out(json.loads(line, strict=False, object_pairs_hook=_object)))
         except (ValueError, RecursionError):
             invalid.append(number)
             builder.add("code", line)
@@ -117,7 +121,8 @@ def _notebook(builder: Builder, notebook: dict[str, Any]) -> Parsed:
             if isinstance(output, dict):
                 data = output.get("data")
                 shown = data if isinstance(data, dict) else output
-                builder.add("code", _ANSI.sub("", _joined(shown.get("text/plain") or shown.get("text"))))
+                text = next((_joined(shown[kind]) for kind in _SHOWN if shown.get(kind)), "")
+                builder.add("code", _ANSI.sub("", text or "\n".join(map(str, shown.get("traceback") or ()))))
     return builder.build("application/json", title, {"programming_language": _kernel(notebook)})
 
 
@@ -125,6 +130,21 @@ def _kernel(notebook: dict[str, Any]) -> str:
     metadata = notebook.get("metadata")
     kernel = metadata.get("kernelspec") if isinstance(metadata, dict) else None
     return str(kernel.get("language") or "") if isinstance(kernel, dict) else ""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    found = {}
+    times = Counter[str]()
+    for key, value in pairs:
+        name = key
+        while name in found:
+            times[key] += 1
+            name = f"{key} ({times[key] + 1})"
+        found[name] = value
+    return found
 
 
 def _joined(lines: Any) -> str:

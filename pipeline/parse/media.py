@@ -96,6 +96,8 @@ _TEXTUAL = {
     "text/csv", "text/tab-separated-values", "text/markdown", SOURCE, LOG, PLAIN,
 }  # fmt: skip
 
+_TABLES = {"text/csv", "text/tab-separated-values"}
+
 # What tables and logs are called as well: anything.txt, or logs that are JSON.
 _MAY_BE_OTHER = {PLAIN, "application/json", "application/jsonl"}
 
@@ -125,14 +127,23 @@ def media_type_of(data: bytes, uri: str, said: str | None) -> str:
     if told := sniff.by_markup(data, extension):
         return told
     if said in _TEXTUAL and said not in _VAGUE:
-        return said
+        return _log_or(said, data)
     if named in _TEXTUAL and named not in _MAY_BE_OTHER:
-        return named
+        return _log_or(named, data)
     return _by_reading(data, named)
 
 
 def _known(kind: str) -> bool:
     return kind in READERS or kind.startswith(("image/", "audio/", "video/"))
+
+
+def _log_or(kind: str, data: bytes) -> str:
+    """`kind`, unless it is a table whose rows are events."""
+    if kind not in _TABLES:
+        return kind
+    from pipeline.parse.logs import columns_of
+
+    return LOG if columns_of(sniff.sample_of(data)) is not None else kind
 
 
 def _by_reading(data: bytes, named: str) -> str:

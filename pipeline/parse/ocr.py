@@ -94,6 +94,16 @@ def find_reader() -> str | None:
     return shutil.which("tesseract")
 
 
+def language_note() -> str:
+    """What is to be said of pages that were read while nobody said in which languages they are; "" if one did."""
+    if os.environ.get(LANGUAGES, "").strip():
+        return ""
+    return (
+        "its scanned pages were read as English, as Tesseract does where nothing else is said: if they are not, name "
+        f"their languages in {LANGUAGES} (deu, or eng+fra) and have Tesseract's data for them installed"
+    )
+
+
 def read_pages(reader: str, pictures: Iterable[Picture]) -> list[Page]:
     """Each page, in order; no more pictures are taken at a time than can be worked at.
 

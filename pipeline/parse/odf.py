@@ -11,15 +11,17 @@ from pipeline.parse.builder import Builder
 from pipeline.parse.drawing import description
 from pipeline.parse.links import described_links
 from pipeline.parse.numbering import number
+from pipeline.parse.odfchart import said_by
 from pipeline.parse.odflist import STYLE, TEXT, List, list_styles
 from pipeline.parse.opc import Package
 from pipeline.parse.sheet import Area, Cells, add_sheet
 from pipeline.types import Parsed
 
 _OASIS = "{urn:oasis:names:tc:opendocument:xmlns:%s:1.0}"
-_TABLE, _OFFICE, _DRAW, _META = (_OASIS % name for name in ("table", "office", "drawing", "meta"))
+_TABLE, _OFFICE, _DRAW, _META, _CHART = (_OASIS % name for name in ("table", "office", "drawing", "meta", "chart"))
 _PRESENTATION, _SVG, _FO = (_OASIS % name for name in ("presentation", "svg-compatible", "xsl-fo-compatible"))
 _DC = "{http://purl.org/dc/elements/1.1/}"
+_FORMULA = ".//{http://www.w3.org/1998/Math/MathML}annotation"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _PARAGRAPH, _HEADING, _SOFT_BREAK = f"{TEXT}p", f"{TEXT}h", f"{TEXT}soft-page-break"
 # Deleted text, reading aids, and the numbers of pages as they were when the file was last open.
@@ -39,19 +41,19 @@ _DEEPEST = 10  # the format has no more levels
 
 def text(data: bytes, uri: str) -> Parsed:
     """Headings and list items with their numbers, paragraphs, tables; then what belongs to each: notes, comments, text
-    boxes, descriptions of pictures. Headers come first and footers last, each once. Pages are as the file knows them,
-    None where it does not. Raises Rejected if damaged or encrypted.
+    boxes, charts, descriptions of pictures. Headers come first and footers last, each once. Pages are as the file knows
+    them, None where it does not. Raises Rejected if damaged or encrypted.
     """
     return _parse(data, "text")
 
 
 def spreadsheet(data: bytes, uri: str) -> Parsed:
-    """Sheets, as pages: the sheet's name as a heading, its rows with the names of their columns, its comments."""
+    """Sheets, as pages: the name as a heading, rows with the names of their columns, then charts and comments."""
     return _parse(data, "spreadsheet")
 
 
 def presentation(data: bytes, uri: str) -> Parsed:
-    """Slides, as pages: titles as headings, then text, lists and tables, and notes as footnotes."""
+    """Slides, as pages: titles as headings, then text, lists, tables and charts, and notes as footnotes."""
     return _parse(data, "presentation")
 
 
@@ -65,7 +67,7 @@ def _parse(data: bytes, kind: str) -> Parsed:
         raise Rejected("the OpenDocument file is damaged: its content cannot be found")
     styles = package.xml("styles.xml")
     builder = Builder()
-    reader = _Reader(builder, [root for root in (styles, content) if root is not None], body)
+    reader = _Reader(builder, package, [root for root in (styles, content) if root is not None], body)
     if kind == "text":
         reader.run(body, styles)
     elif kind == "spreadsheet":
@@ -100,10 +102,13 @@ def _described(meta: Any) -> tuple[str, dict[str, Any]]:
 class _Reader:
     """Walks the content, keeping count of lists and pages."""
 
-    def __init__(self, builder: Builder, roots: list[Any], body: Any) -> None:
+    def __init__(self, builder: Builder, package: Package, roots: list[Any], body: Any) -> None:
         self.links: dict[str, None] = {}
         self.title = ""
         self._builder = builder
+        self._package = package
+        self._places: dict[Any, str] = {}  # of comments, the cells that they are on
+        self._inside = False  # a document that lies in this one
         self._page = 1 if next(body.iter(_SOFT_BREAK), None) is not None else None
         self._styles = {one.get(f"{STYLE}name"): one for root in roots for one in root.iter(f"{STYLE}style")}
         self._lists = list_styles(roots)
@@ -147,7 +152,7 @@ class _Reader:
         for page, sheet in enumerate(body.iterchildren(f"{_TABLE}table"), 1):
             self._page = page
             aside: list[Any] = []
-            cells, merged = self._cells(sheet, aside)
+            cells, merged = self._cells(sheet, aside, placed=True)
             add_sheet(self._builder, sheet.get(f"{_TABLE}name") or "", cells, merged, page)
             self._add(sheet.iterchildren(f"{_TABLE}shapes"))
             self._beside(aside)
@@ -176,6 +181,8 @@ class _Reader:
                 self._turn_page()
             elif tag in _ASIDE:
                 self._beside([element])
+            elif tag == f"{_DRAW}object":
+                self._object(element)
             elif tag not in _UNREAD:
                 self._add(element, list_, depth)
 
@@ -250,7 +257,27 @@ class _Reader:
             elif element.tag == f"{_OFFICE}annotation":
                 said = "\n".join(self._flat(line, []) for line in _lines(element)).strip()
                 author = (element.findtext(f"{_DC}creator") or "").strip()
-                self._builder.add("footnote", f"{author}: {said}" if author and said else said, page=self._page)
+                who = ", ".join(filter(None, (self._places.get(element), author)))
+                self._builder.add("footnote", f"{who}: {said}" if who and said else said, page=self._page)
+
+    def _object(self, element: Any) -> None:
+        """Append what a document says that lies in this one: a chart, a formula, a text or a sheet."""
+        folder = (element.get(_HREF) or "").removeprefix("./").strip("/")
+        if not folder or self._inside:
+            self._add(element)
+            return
+        root = self._package.xml(f"{folder}/content.xml")
+        if root is None:
+            self._builder.warn(f"what lies in the document as {folder} is missing")
+            return
+        for chart in root.iter(f"{_CHART}chart"):
+            for text in said_by(chart):
+                self._builder.add("caption", text, page=self._page)
+        self._builder.add("paragraph", root.findtext(_FORMULA) or "", page=self._page)
+        self._inside = True
+        for body in root.iterfind(f"{_OFFICE}body"):
+            self._add(inside for inside in body if inside.tag != f"{_OFFICE}chart")
+        self._inside = False
 
     def _flat(self, element: Any, aside: list[Any]) -> str:
         """The text of a paragraph, in which spaces and line breaks are elements; what is beside it goes to `aside`."""
@@ -295,8 +322,11 @@ class _Reader:
         self._builder.add_table(lines, page=page)
         self._beside(aside)
 
-    def _cells(self, table: Any, aside: list[Any]) -> tuple[Cells, list[Area]]:
-        """What cells show, and which were made one; what stands beside their text is added to `aside`."""
+    def _cells(self, table: Any, aside: list[Any], placed: bool = False) -> tuple[Cells, list[Area]]:
+        """What cells show, and which were made one; what stands beside their text is added to `aside`.
+
+        `placed` is whether comments are to say which cell they are on.
+        """
         cells: Cells = {}
         merged: list[Area] = []
         at = 0
@@ -305,7 +335,11 @@ class _Reader:
             column = 0
             for cell in _row_cells(row):
                 times = max(1, number(cell.get(f"{_TABLE}number-columns-repeated"), 1))
-                text = self._shown(cell, aside) if cell.tag == f"{_TABLE}table-cell" else ""
+                beside: list[Any] = []
+                text = self._shown(cell, beside) if cell.tag == f"{_TABLE}table-cell" else ""
+                if placed and beside:
+                    self._places |= dict.fromkeys(beside, f"{_letters(column)}{at + 1}")
+                aside += beside
                 if text:
                     line |= dict.fromkeys(range(column + 1, column + 1 + self._times(times)), text)
                 down, across = (number(cell.get(f"{_TABLE}number-{way}-spanned"), 1) for way in ("rows", "columns"))
@@ -336,6 +370,11 @@ class _Reader:
             except ValueError:
                 return shown
         return shown
+
+
+def _letters(column: int) -> str:
+    """What a sheet calls its column, counted from 0."""
+    return (_letters(column // 26 - 1) if column > 25 else "") + chr(ord("A") + column % 26)
 
 
 def _rows(table: Any) -> Iterator[Any]:

@@ -15,9 +15,11 @@ from email.utils import format_datetime, formataddr
 from typing import Any
 
 from pipeline.errors import Rejected
+from pipeline.parse import rtf
 from pipeline.parse.decode import decode
 from pipeline.parse.email import read_message
 from pipeline.parse.ole import open_compound
+from pipeline.parse.packedrtf import unpack_rtf
 from pipeline.types import Parsed
 
 MSG = "application/vnd.ms-outlook"
@@ -27,8 +29,13 @@ _HEADERS, _MESSAGE_ID, _SENT, _RECEIVED, _CODEPAGE = 0x007D, 0x1035, 0x0039, 0x0
 _SENDER, _SENDER_ADDRESS, _SENDER_SMTP = 0x0C1A, 0x0C1F, 0x5D01
 _NAME, _ADDRESS, _SMTP, _RECIPIENT_KIND = 0x3001, 0x3003, 0x39FE, 0x0C15
 _DATA, _SHORT_NAME, _LONG_NAME, _MIME, _CONTENT_ID = 0x3701, 0x3704, 0x3707, 0x370E, 0x3712
+_RICH, _METHOD = 0x1009, 0x3705
 _UNICODE, _BYTES_STRING, _BINARY, _STORAGE = 0x001F, 0x001E, 0x0102, 0x000D
 _MOST_NESTED = 8
+# Why an attachment is not in the message, by how it was attached ([MS-OXCMSG] 2.2.2.9).
+_ELSEWHERE = "it is only referred to, and kept elsewhere"
+_ABSENT = dict.fromkeys((2, 3, 4, 7), _ELSEWHERE) | {6: "it is an object that only its own program can show"}
+_LOST = "its data are not in the message: it is damaged"
 _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 _TOKEN = re.compile(r"[\w.+-]{1,80}", re.A)
 _CID = re.compile(r"[!-~]{1,200}")
@@ -41,16 +48,19 @@ def parse(data: bytes, uri: str) -> Parsed:
     """The same as of a message in a file of its own (`email.parse`). Raises Rejected if damaged or encrypted."""
     try:
         with open_compound(data) as compound:
-            message = _Storage(compound, []).message(0)
+            storage = _Storage(compound, [], [])
+            message = storage.message(0)
     except (OSError, struct.error) as error:
         raise Rejected("the Outlook message is damaged: its properties cannot be found") from error
-    return read_message(message, uri, MSG)
+    return read_message(message, uri, MSG, storage.refused)
 
 
 class _Storage:
     """The properties of a message, a recipient or an attachment."""
 
-    def __init__(self, compound: Any, path: Path) -> None:
+    def __init__(self, compound: Any, path: Path, refused: list[tuple[str, str]]) -> None:
+        #: Names of attachments that cannot be had, and why.
+        self.refused = refused
         self._compound = compound
         self._path = path
         # Of fixed size, in one stream: how long its head is depends on what the storage is of.
@@ -68,6 +78,8 @@ class _Storage:
             raise Rejected("the message is encrypted: only its recipient's key opens it")
         message = self._headers()
         body, page = self.text(_BODY), self.html()
+        if not body.strip() and not page:
+            body = self.rich()
         if body.strip() or not page:
             message.set_content(body.replace("\r\n", "\n"), charset="utf-8")
             if page:
@@ -89,6 +101,15 @@ class _Storage:
         """The body as a page; "" if there is none."""
         page = self._stream(_stream_name(_HTML, _BINARY))
         return decode(page, self._charset())[0] if page else self.text(_HTML)
+
+    def rich(self) -> str:
+        """The text of the body, if that is kept as RTF only; "" if it is not."""
+        packed = self._stream(_stream_name(_RICH, _BINARY))
+        try:
+            return rtf.parse(unpack_rtf(packed), "").text if packed else ""
+        except (Rejected, ValueError, struct.error):
+            self.refused.append(("body.rtf", "the text of the message is damaged and cannot be unpacked"))
+            return ""
 
     def _headers(self) -> EmailMessage:
         message = EmailMessage(policy=email.policy.default)
@@ -120,8 +141,11 @@ class _Storage:
         inner = [*self._path, _stream_name(_DATA, _STORAGE)]
         if self._compound.exists([*inner, "__properties_version1.0"]):
             message.add_attachment(
-                _Storage(self._compound, inner).message(depth + 1), filename=f"{name or 'message'}.eml"
+                _Storage(self._compound, inner, self.refused).message(depth + 1), filename=f"{name or 'message'}.eml"
             )
+            return
+        if not self._compound.exists([*self._path, _stream_name(_DATA, _BINARY)]):
+            self.refused.append((name or "attachment", _ABSENT.get(self._number(_METHOD), _LOST)))
             return
         kind, _, subtype = (self.text(_MIME) or "application/octet-stream").partition("/")
         if not (_TOKEN.fullmatch(kind) and _TOKEN.fullmatch(subtype)) or kind in ("multipart", "message"):
@@ -142,7 +166,7 @@ class _Storage:
             for path in self._compound.listdir()
             if len(path) > depth + 1 and path[:depth] == self._path and path[depth].startswith(prefix)
         }
-        return [_Storage(self._compound, [*self._path, name]) for name in sorted(names)]
+        return [_Storage(self._compound, [*self._path, name], self.refused) for name in sorted(names)]
 
     def _address(self, name: int, smtp: int, address: int) -> str:
         shown, mail = self.text(name), self.text(smtp) or self.text(address)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from pipeline.parse.builder import Builder, names_something
-from pipeline.parse.drawing import A, description, said_by, text_of
+from pipeline.parse.drawing import CHARTS, A, description, said_by, text_of
+from pipeline.parse.embedded import take_embedded
 from pipeline.parse.links import described_links
 from pipeline.parse.numbering import counted, depth_of, number
 from pipeline.parse.opc import Package, described
@@ -15,7 +17,6 @@ from pipeline.types import Parsed
 _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 _P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
-_C = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 _DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}"
 _ALTERNATIVES = "{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent"
 _TITLES = ("title", "ctrTitle")
@@ -28,6 +29,7 @@ _ENDS = {"Period": "{}.", "ParenR": "{})", "ParenBoth": "({})", "Plain": "{}"}
 def parse(data: bytes, uri: str) -> Parsed:
     """Each slide is a page: its title as a heading, then its text, lists, tables, charts and descriptions of pictures
     in the order in which they are read out; then its notes and comments as footnotes. Footers come last, each once.
+    Embedded files are members.
 
     Raises Rejected if the package is damaged.
     """
@@ -37,7 +39,7 @@ def parse(data: bytes, uri: str) -> Parsed:
     links: dict[str, None] = {}
     footers: dict[str, None] = {}
     first = ""
-    read: set[str] = set()
+    read: dict[str, None] = {}
     relations = package.relations(main)
     lists = (package.xml(one.target) for one in relations.values() if one.kind in ("commentAuthors", "authors"))
     authors = {one.get("id"): one.get("name") or "" for list_ in lists if list_ is not None for one in list_}
@@ -47,7 +49,7 @@ def parse(data: bytes, uri: str) -> Parsed:
         if slide is None or relation is None:
             builder.warn(f"slide {page} is missing or damaged")
         else:
-            read.add(relation.target)
+            read[relation.target] = None
             reader = _Slide(builder, package, relation.target, page, links, footers)
             reader.read(slide, authors)
             first = first or (reader.title if page == 1 else "")
@@ -55,9 +57,10 @@ def parse(data: bytes, uri: str) -> Parsed:
         builder.add("paragraph", text)
     title, metadata = described(package)
     metadata |= described_links(links)
-    for warning in package.warnings():
+    members, warnings = take_embedded(package, read, uri)
+    for warning in (*package.warnings(), *warnings):
         builder.warn(warning)
-    return builder.build(_MEDIA_TYPE, title if names_something(title) else first, metadata)
+    return replace(builder.build(_MEDIA_TYPE, title if names_something(title) else first, metadata), members=members)
 
 
 class _Slide:
@@ -117,7 +120,7 @@ class _Slide:
             self._builder.add("caption", description(properties.get("descr")), page=self._page)
         for table in shape.iter(f"{A}tbl"):
             self._builder.add_table(_rows(table), page=self._page)
-        for part in shape.iter(f"{_DIAGRAM}relIds", f"{_C}chart"):
+        for part in shape.iter(f"{_DIAGRAM}relIds", *CHARTS):
             relation = self._relations.get(part.get(f"{_R}dm") or part.get(f"{_R}id") or "")
             root = None if relation is None else self._package.xml(relation.target)
             for text in () if root is None else said_by(root):

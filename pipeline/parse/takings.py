@@ -17,7 +17,7 @@ MOST_MEMBERS = 10_000
 MOST_BYTES = 1 << 30
 
 _LONGEST_NAME = 500
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffd]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffd]")
 _DRIVE = re.compile(r"\A[A-Za-z]:(?=[\\/])")
 _HALF = re.compile("[\udc80-\udcff]")
 # What code page 437 shows where the bytes were meant in another encoding.

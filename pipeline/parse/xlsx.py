@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from pipeline.errors import Rejected
 from pipeline.parse.builder import Builder
 from pipeline.parse.decode import join_halves
-from pipeline.parse.drawing import A, description, said_by, text_of
+from pipeline.parse.drawing import CHARTS, A, description, said_by, text_of
+from pipeline.parse.embedded import take_embedded
 from pipeline.parse.links import described_links
 from pipeline.parse.numbering import number
 from pipeline.parse.opc import Package, Relation, described
@@ -21,7 +23,7 @@ from pipeline.types import Parsed
 _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _S = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
-_C = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
+_THREADS = "{http://schemas.microsoft.com/office/spreadsheetml/2018/threadedcomments}"
 _PLACE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})\Z")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 # What in a number's format is not a sign for a part of it: words in quotes, colours, characters as they are.
@@ -36,7 +38,7 @@ def parse(data: bytes, uri: str) -> Parsed:
     """Each sheet is a page: its name as a heading, its rows, then what its charts, shapes and comments say.
 
     Cells hold what they show: dates in ISO 8601, shares in per cent, results of formulas. Merged cells count in each
-    row that they reach. Raises Rejected if the package is damaged.
+    row that they reach. Files that are embedded are members. Raises Rejected if the package is damaged.
     """
     package = Package(data, "Excel workbook")
     if (package.related("officeDocument") or "").endswith(".bin"):
@@ -44,7 +46,7 @@ def parse(data: bytes, uri: str) -> Parsed:
     main, root = package.main("xl/workbook.xml")
     builder = Builder()
     book = _Book(package, main, root)
-    read: set[str] = set()
+    read: dict[str, None] = {}
     for page, sheet in enumerate(root.iterfind(f"{_S}sheets/{_S}sheet"), 1):
         relation = book.relations.get(sheet.get(f"{_R}id") or "", _MISSING)
         title = sheet.get("name") or ""
@@ -52,14 +54,17 @@ def parse(data: bytes, uri: str) -> Parsed:
             book.add_drawings(builder, relation.target, page)
         elif relation.target in read or not book.add(builder, title, relation.target, page):
             builder.warn(f"the sheet {title} is missing or damaged")
-        read.add(relation.target)
+        read[relation.target] = None
     if book.uncomputed:
         builder.warn(f"the file has no results of some formulas ({book.uncomputed:,}): they were never computed")
+    if book.missing:
+        builder.warn(f"the texts of some cells ({book.missing:,}) are not in the file: it is damaged")
     title, metadata = described(package)
     metadata |= described_links(book.links)
-    for warning in package.warnings():
+    members, warnings = take_embedded(package, read, uri)
+    for warning in (*package.warnings(), *warnings):
         builder.warn(warning)
-    return builder.build(_MEDIA_TYPE, title, metadata)
+    return replace(builder.build(_MEDIA_TYPE, title, metadata), members=members)
 
 
 class _Book:
@@ -69,6 +74,7 @@ class _Book:
         self.relations = package.relations(main)
         self.links: dict[str, None] = {}
         self.uncomputed = 0
+        self.missing = 0
         self._package = package
         texts = self._part("sharedStrings")
         self._texts = [] if texts is None else [_text(item) for item in texts]
@@ -94,13 +100,17 @@ class _Book:
 
     def add_drawings(self, builder: Builder, name: str, page: int) -> None:
         """Append what lies on the sheet that is the part `name`: shapes, pictures, charts, comments."""
-        for kind, target, external in self._package.relations(name).values():
+        relations = self._package.relations(name)
+        threaded = any(relation.kind == "threadedComment" for relation in relations.values())
+        for kind, target, external in relations.values():
             if kind == "hyperlink" and external:
                 self.links[target] = None
             elif kind == "drawing":
                 self._drawing(builder, target, page)
             elif kind == "comments":
-                self._comments(builder, target, page)
+                self._comments(builder, target, page, threaded)
+            elif kind == "threadedComment":
+                self._threads(builder, target, page)
 
     def _read(self, data: bytes, name: str) -> tuple[Cells, list[Area]]:
         from lxml import etree
@@ -155,6 +165,7 @@ class _Book:
             return ""
         if kind == "s":
             at = number(value, -1)
+            self.missing += not 0 <= at < len(self._texts)
             return self._texts[at] if 0 <= at < len(self._texts) else ""
         if kind == "b":
             return "TRUE" if value == "1" else "FALSE"
@@ -178,7 +189,7 @@ class _Book:
         root = self._package.xml(name)
         if root is None:
             return
-        for element in root.iter("{*}cNvPr", "{*}txBody", f"{_C}chart"):
+        for element in root.iter("{*}cNvPr", "{*}txBody", *CHARTS):
             if element.tag.endswith("cNvPr"):
                 builder.add("caption", description(element.get("descr")), page=page)
             elif element.tag.endswith("txBody"):
@@ -189,7 +200,7 @@ class _Book:
                 for text in () if root is None else said_by(root):
                     builder.add("caption", text, page=page)
 
-    def _comments(self, builder: Builder, name: str, page: int) -> None:
+    def _comments(self, builder: Builder, name: str, page: int, threaded: bool) -> None:
         root = self._package.xml(name)
         if root is None:
             return
@@ -197,12 +208,22 @@ class _Book:
         for comment in root.iterfind(f"{_S}commentList/{_S}comment"):
             at = number(comment.get("authorId"), -1)
             author = authors[at] if 0 <= at < len(authors) else ""
+            if threaded and author.startswith("tc="):
+                continue  # what older programs are shown in place of a thread
             text = "".join(_text(part) for part in comment.iterchildren(f"{_S}text")).strip()
             # Excel writes the author above the text as well.
             text = text.removeprefix(f"{author}:").strip()
             if text:
                 who = ", ".join(filter(None, (comment.get("ref"), author)))
                 builder.add("footnote", f"{who}: {text}" if who else text, page=page)
+
+    def _threads(self, builder: Builder, name: str, page: int) -> None:
+        root, people = self._package.xml(name), self._part("person")
+        known = {} if people is None else {one.get("id"): one.get("displayName") or "" for one in people}
+        for comment in () if root is None else root.iterfind(f"{_THREADS}threadedComment"):
+            text = (comment.findtext(f"{_THREADS}text") or "").strip()
+            who = ", ".join(filter(None, (comment.get("ref"), known.get(comment.get("personId")))))
+            builder.add("footnote", f"{who}: {text}" if who and text else text, page=page)
 
 
 def _text(element: Any) -> str:

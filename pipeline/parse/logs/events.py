@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 from typing import NamedTuple
 
-from pipeline.parse.logs import stanzas
+from pipeline.parse.logs import rows, stanzas
 from pipeline.parse.logs.heads import Head, Heads
+from pipeline.parse.logs.levels import MARKED
 from pipeline.parse.logs.records import Record, read_json, read_logfmt
 from pipeline.parse.logs.shapes import Shape, Shapes, key_of
 from pipeline.parse.logs.times import TIME, YEARLESS, Clock, Moment
@@ -52,7 +53,9 @@ def read_events(text: str, near: datetime | None = None, zone: tzinfo = UTC) -> 
 
     `near` is a date that the log is known to be from, `zone` the one that its times are in where they do not say.
     """
-    return _Reader(Clock(near, zone)).read(text)
+    clock = Clock(near, zone)
+    columns = rows.columns_of(text)
+    return _Reader(clock).read(text) if columns is None else _read_rows(text, columns, clock)
 
 
 def begins_event(line: str) -> bool:
@@ -93,7 +96,10 @@ _LOGFMT = re.compile(r"[A-Za-z_@][\w.@-]{0,30}=")
 _CALLER = re.compile(r"[\w.$]+(?: [\w$<>]+)?")
 _MAY_BE_TIME = frozenset("0123456789[<")
 _UNKNOWN: tuple[datetime | None, str] = (None, "")
-_MARKER = re.compile(r"-- .+ --$|==> .+ <==$")
+# What begins events or stands between them: of journald, of tail, of logcat, of MySQL, of W3C's extended logs.
+_MARKER = re.compile(
+    r"-- .+ --$|==> .+ <==$|-{9} beginning of |# User@Host: |#(?:Software|Version|Fields|Remark|(?:Start-|End-)?Date): "
+)
 
 
 class _Reader:
@@ -214,7 +220,7 @@ class _Reader:
         self._trace.start(message)
         self._open = opened = _Open(end - len(text.strip()), end, number, head, message)
         opened.record = record
-        opened.stanza = "" if own or self._headed else stanzas.opens(text, after_blank)
+        opened.stanza = stanzas.opens(text, after_blank, bool(own or self._headed))
         if wrapped is not None:
             opened.wrapped, opened.partial = wrapped, wrapped.partial
         return event
@@ -223,6 +229,7 @@ class _Reader:
         if number - event.line_from > _LONGEST_STANZA or stanzas.ended_by(event.stanza, text, after_blank):
             return False
         finished, event.finished = event.finished, stanzas.ended_with(event.stanza, text)
+        event.stanza = stanzas.after_first_line(event.stanza)
         return not finished
 
     def read_line(self, text: str) -> _Line:
@@ -335,6 +342,32 @@ class _Reader:
                 return self._clock.read(time.lastgroup or "", time[0]) if time else self._clock.epoch_text(record.time)
             return self._clock.epoch(record.time)
         return self._clock.read("iso", wrapped.time) if wrapped and wrapped.time else None
+
+
+def _read_rows(text: str, columns: rows.Columns, clock: Clock) -> Iterator[Event]:
+    """The events of a log that is a table; its header is one too, that says nothing of itself."""
+    for start, end, line_from, line_to, cells in rows.read_rows(text, columns.delimiter):
+        time = rows.time_of(columns, cells) if len(cells) > max(columns.time) else ""
+        found = TIME.match(time)
+        if found is None:
+            line = text[start:end].partition("\n")[0]
+            yield Event(start, end, line_from, line_to, None, "", None, "", None, "", line)
+            continue
+        at, missing = clock.read(found.lastgroup or "", found[0]) or _UNKNOWN
+        pid = rows.cell_of(cells, columns.pid)
+        yield Event(
+            start,
+            end,
+            line_from,
+            line_to,
+            at,
+            missing,
+            MARKED.get(rows.cell_of(cells, columns.level).lower()),
+            rows.cell_of(cells, columns.component),
+            int(pid) if pid.isdecimal() and len(pid) < 19 else None,
+            rows.cell_of(cells, columns.host),
+            rows.cell_of(cells, columns.message),
+        )
 
 
 def _is_bare(head: Head) -> bool:

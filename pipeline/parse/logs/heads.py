@@ -45,11 +45,15 @@ _MOST_KNOWN = 8
 
 _PARTS = ("level", "component", "pid", "host", "epoch")
 # Levels as heads have them: words, letters, and the priority that syslog adds to its facility.
-_SEVERITIES = BRACKETED | {
-    number: level_of_severity(int(number) % 8)
-    for width in (1, 2, 3)
-    for number in map(f"{{:0{width}}}".format, range(1000))
-}
+_SEVERITIES = (
+    BRACKETED
+    | {"System": "info"}
+    | {
+        number: level_of_severity(int(number) % 8)
+        for width in (1, 2, 3)
+        for number in map(f"{{:0{width}}}".format, range(1000))
+    }
+)
 
 _NOWHERE = (-1, -1)
 
@@ -71,7 +75,7 @@ _NEXT_WORD = {state: re.compile(pattern) for state, pattern in _NEXT.items()}
 _PLACED_WORD = {kind: re.compile(word.pattern) for kind, word in PLACED.items()}
 _WORD_BEFORE = re.compile(_any_of(BEFORE.items()) + r"\s*")
 _END = re.compile(GAP)
-_OPENING = ("", "[", "(", "<", "'", '"')
+_OPENING = ("", "[", "(", "<", "'", '"', "[ ")
 
 _MAY_HAVE_TIME = re.compile(r"\d[:.]\d\d[:.]\d|\d{6}|\d\d:\d\d")
 # A level first, and no time at all: [WARN] x  ERROR: x  WARNING:root:x  INFO[0000] x  E/Tag( 123): x  warn: a.b.C[0]
@@ -79,7 +83,8 @@ _LEVEL_FIRST = re.compile(
     r"\[\s*([A-Za-z]{3,13})\s*\]:?\s*|([A-Z]{3,13}\d?)(?:\[\d+\]\s*|:(?:([\w.]+):(?=\S))?\s*|\s+-\s+)"
     r"|([VDIWEF])/([^\s:(][^:(]*?)\s*(?:\(\s*(\d{1,10})\))?:\s|([a-z]{4}): ([A-Za-z_][\w.]*)\[\d+\]\s*$"
 )
-_UPTIME = re.compile(r"\[\s*\d+\.\d{3,}s?\]\s?")
+_ALIGNED = re.compile(r" {1,8}\d{1,10}:\d{8}:\d{6}")
+_UPTIME = re.compile(r"(?:<(\d{1,3})>)?\[\s*\d+\.\d{3,}s?\]\s?")
 _LEAD = re.compile(r"(?:##)?[\[(<]?([A-Za-z]{3,13})(?: error(?=:))?(?:[\])>]|[:!](?=\s))")
 _LEVEL_KEY = re.compile(r"\b(?:level|lvl|severity)=\"?([A-Za-z]{3,13})\b")
 # %LINEPROTO-5-UPDOWN: as Cisco has it
@@ -108,7 +113,7 @@ class Heads:
 
     def read(self, line: str) -> Head | None:
         """The head of a line that begins an event; None if it has neither a time where one belongs nor a level."""
-        if not line or line[0].isspace():
+        if not line or (line[0].isspace() and not _ALIGNED.match(line)):
             return None
         head = self._read_known(line)
         if head is not None:
@@ -223,7 +228,7 @@ def _chosen(values: Iterable[tuple[str, _T]]) -> dict[str, _T]:
 
 def _compile(before: _Kinds, time: str, after: _Kinds) -> _Words:
     words = [BEFORE[kind] for kind in before]
-    pattern = "".join(rf"(?:{word.pattern})\s*" for word in words) + rf"[\[(<\"']?((?>{KINDS[time]}))"
+    pattern = "".join(rf"(?:{word.pattern})\s*" for word in words) + rf"(?:\[ |[\[(<\"'])?((?>{KINDS[time]}))"
     roles = [role for word in words for role in word.roles]
     numbers = [*reversed(range(len(roles)))]
     roles.append("time")
@@ -303,7 +308,7 @@ def _leading_level(text: str, at: int, end: int) -> str | None:
 def _without_time(line: str) -> Head | None:
     if uptime := _UPTIME.match(line):
         _, values, at = _read_after(line, "", uptime.end(), False)
-        parts = _chosen(values)
+        parts = _chosen([("level", uptime[1]), *values])
         return _head(line, "", ("", *map(parts.get, _PARTS)), at, len(line))
     first = _LEVEL_FIRST.match(line)
     if first is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pipeline.parse.logs.words import MORE
+
 # A line of a stack trace that could be nothing else, without its indentation.
 _FRAME = re.compile(
     r"at (?:async |new |java\.base/)?[\w$.<>\[\]/@`|:-]+ ?\(.*\)?$|at \S+:\d+:\d+\)?$"
@@ -13,10 +15,13 @@ _FRAME = re.compile(
     r"|--- End of (?:stack trace|inner exception)|from \S+:\d+:in [`']|#\d+ +(?:0x[0-9a-f]+ |\S+\(\d+\): |\{main\})"
     r"|goroutine \d+ \[|created by [\w./*()-]+|\S+\.go:\d+(?: \+0x[0-9a-f]+)?$|exit status \d+$|\[signal SIG"
     r"|Stack trace:$|thrown in |stack backtrace:$|note: (?:run with|[Ss]ome details) "
-    r"|\d+: +(?:0x[0-9a-f]+ - )?[\w<]+(?:::|$)"
+    r"|\d+: +(?:0x[0-9a-f]+ - )?[\w<]+(?:::|$)|" + MORE
 )
 # How those begin that stand behind heads of their own.
-_BEGINNINGS = set("at .. Ca Su Wr Fi Du Th -- fr go cr ex [s St th st no Tr + Ex #0 #1 #2 #3 #4 #5 #6 #7 #8 #9".split())
+_BEGINNINGS = set(
+    "at .. Ca Su Wr Fi Du Th -- fr go cr ex [s St th st no Tr + Ex DE HI CO ST QU LO BA "
+    "#0 #1 #2 #3 #4 #5 #6 #7 #8 #9".split()
+)
 _PYTHON = re.compile(r"\s*(?:\+ )?(?:Exception Group )?Traceback \(most recent call last\)")
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(?::\s|$)|\s*[|+]")
 _GO = re.compile(r"panic: |fatal error: |goroutine \d+ \[")

@@ -20,8 +20,10 @@ class Word(NamedTuple):
 _LEVEL = pattern_of(LEVELS)
 _CAPITALS = pattern_of(filter(str.isupper, LEVELS))
 _BRACKETED = pattern_of(BRACKETED)
+#: What a line begins with, after a head of its own, that says more of the event above, as PostgreSQL has it.
+MORE = r"(?:DETAIL|HINT|CONTEXT|STATEMENT|QUERY|LOCATION|BACKTRACE):  "
 _NAME = (
-    rf"(?!{_LEVEL}(?![\w.-]))(?>%?[A-Za-z_$.][\w.$/@#*+&-]*(?:::?[\w.$<>-]+)*(?:\([\w.-]*\))?)"
+    rf"(?!{_LEVEL}(?![\w.-])|{MORE})(?>%?[A-Za-z_$.][\w.$/@#*+&-]*(?:::?[\w.$<>-]+)*(?:\([\w.-]*\))?)"
     r"(?<!Exception)(?<!Error)"
 )
 _TAG = r"((?!\d+:)(?:-- )?[^\s:\[\]|=\"]{1,64}(?: v?\d[\d.]*)?)(?:\[(\d+)\])?(?: (?:\([^()]*\)|<\w+>))?:(?:\s|$)"
@@ -43,11 +45,13 @@ BEFORE = {
     # 1234:M as Redis has it, [1234:5678: as Chromium has it
     "process": Word(r"(\d{1,10}):[A-Z](?=\s)", ("pid",)),
     "processes": Word(r"\[(\d{1,10})(?::\d+)?:", ("pid",)),
+    # 1234:20240501:093000.123, right-aligned, as Zabbix has it
+    "aligned": Word(r" {0,8}(\d{1,10}):(?=\d{8}:)", ("pid",)),
     # 1131566461 2005.11.09: what a time without a year is near to
     "epoch": Word(r"(1\d{9})(?=\s)", ("epoch",)),
     "figures": Word(r"#?\d[\d.,:/-]*(?=\s)|\d+\]"),
     "weekday": Word(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),?(?=\s)"),
-    "mark": Word(r"[-|*]+(?=\s)|# Time:(?=\s)"),
+    "mark": Word(r"[-|*]+(?=\s)|# Time:(?=\s)|#(?:Start-)?Date:(?=\s)"),
     "bracket": Word(r"\[[^\[\]]*\]|\([^()]*\)|\{[^{}]*\}|<[^<>]*>"),
     # type=SYSCALL  msg=audit(  time=
     "pair": Word(r"[\w.-]+=(?:[\w.-]+(?=\s|\()\(?|(?=[\d\"]))"),
@@ -81,15 +85,23 @@ PLACED = {
     ),
     # 1702  2395 D Some tag: message, as Android has it
     "logcat": Word(
-        r"\s+(\d+)(?:[-\s/]+\d+)?\s+(?:\S+\s+)?([VDIWEFA])[ /]([^:]{1,80}?)\s*:(?:\s|$)", ("pid", "level", "component")
+        r"\s+(?:[a-z]\w*\s+)?(\d+)(?:[-\s/]+\d+)?\s+(?:\S+\s+)?([VDIWEFA])[ /]([^:]{1,80}?)\s*:(?:\s|$)",
+        ("pid", "level", "component"),
+    ),
+    # 1702: 2395 W/Some tag ], the message on the lines below
+    "apart": Word(r"\s+(\d+): *(?:\d+|0x[0-9a-f]+)\s+([VDIWEFA])/([^\]]{1,80}?)\s*\]$", ("pid", "level", "component")),
+    # 12 [Warning] [MY-010068] [Server] message, as MySQL has it
+    "coded": Word(
+        rf"\s+(\d+)\s+\[({_BRACKETED}|System)\]\s+\[[A-Z]{{2,3}}-\d+\]\s+\[(\w[\w ]*)\](?=\s|$)",
+        ("pid", "level", "component"),
     ),
     # D/Some tag( 1702): message
     "tagged": Word(r"\s+([VDIWEFA])/([^\s:(][^:(]{0,80}?)\s*\(\s*(\d+)\):(?:\s|$)", ("level", "component", "pid")),
 }
 PLACED_AFTER = {
     "syslog": ("syslog",),
-    "iso": ("zoned", "journal", "instance", "logcat", "tagged"),
-    "month_day": ("logcat", "tagged"),
+    "iso": ("zoned", "journal", "instance", "coded", "logcat", "tagged", "apart"),
+    "month_day": ("logcat", "tagged", "apart"),
 }
 
 #: What may follow a time in any order.
@@ -138,8 +150,10 @@ AFTER = {
     # CBS      in a column of its own; Service Control Manager between tabs
     "column": Word(r"((?>[A-Za-z][\w.:]*))(?=\s{3,})", ("component",)),
     "cell": Word(r"(?<=\t)([A-Za-z](?:[\w .:/-]{0,60}[\w.:-])?)(?=\t)", ("component",)),
-    # my.module in front of a level
-    "front": Word(rf"((?=[\w.$/@-]*[a-z])(?>[\w.$/@-]+))(?=\s+{_CAPITALS}[\s:])", ("component",)),
+    # my.module in front of a level, or of what says more of an event
+    "front": Word(rf"((?=[\w.$/@-]*[a-z])(?>[\w.$/@-]+))(?=\s+(?:{_CAPITALS}[\s:]|{MORE}))", ("component",)),
+    # user=ann,db=shop in front of the same
+    "session": Word(rf"\w+=\S*(?=\s+(?:{_CAPITALS}:|{MORE}))"),
     "php": Word(r"(PHP)(?=\s)", ("component",)),
     # c.e.App  app.go:12  root:main.py:12  NETWORK  [conn1], after a level
     "dotted": Word(r"((?>[A-Za-z_$][\w$]*(?:(?:\.|::?)[\w$]+)+)(?=\s)|[A-Z]{2,}(?=\s+\[))", ("component",)),

@@ -269,7 +269,15 @@ def tolls() -> bytes:
 # -- OpenDocument ------------------------------------------------------------------------------------------------------
 
 
-def opendocument(kind: str, body: str, styles: str = "", masters: str = "", meta: str = "", common: str = "") -> bytes:
+def opendocument(
+    kind: str,
+    body: str,
+    styles: str = "",
+    masters: str = "",
+    meta: str = "",
+    common: str = "",
+    more: Mapping[str, str] | None = None,
+) -> bytes:
     """An OpenDocument file of a kind ("text", "spreadsheet", "presentation") with its automatic and common styles."""
     return archive(
         {
@@ -279,6 +287,7 @@ def opendocument(kind: str, body: str, styles: str = "", masters: str = "", meta
             "styles.xml": f"{_XML}<office:document-styles {_OPEN}><office:styles>{common}</office:styles>"
             f"<office:master-styles>{masters}</office:master-styles></office:document-styles>",
             "meta.xml": f"{_XML}<office:document-meta {_OPEN}><office:meta>{meta}</office:meta></office:document-meta>",
+            **(more or {}),
         }
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -153,3 +154,40 @@ def test_a_message_in_utf16_is_read(corpora: Path) -> None:
     for name in ("utf-16", "utf-16-le", "utf-16-be"):
         parsed = parse((corpora / f"office/eml/fake-email-{name}.eml").read_bytes(), "a.eml")
         assert parsed.title == "Test Email" and "Roses are red" in parsed.text
+
+
+def test_a_line_that_stands_for_a_page_is_not_taken() -> None:
+    """Where the text of a message only says that there is a page, the page is read."""
+    both = message()
+    both.set_content("Your program does not show HTML.")
+    both.add_alternative("<p>" + "All that the report says. " * 20 + "</p>", subtype="html")
+    body = blocks(parse(bytes(both), "a.eml"))[2:]
+    assert [text[:16] for _, text in body] == ["All that the rep"]
+
+
+MANY_PARTS = b"From: a@b.c\nSubject: s\nMIME-Version: 1.0\nContent-Type: multipart/%s; boundary=x\n\n--x\n%s\n--x--\n"
+
+
+def test_what_became_of_a_message_is_read() -> None:
+    """The fields of a report on a message that was not delivered are text."""
+    fields = b"Reporting-MTA: dns; x\n\nFinal-Recipient: rfc822; q@b.c\nStatus: 5.1.1"
+    report = b"Content-Type: message/delivery-status\n\n" + fields
+    parsed = parse(MANY_PARTS % (b"report", report), "a.eml")
+    assert blocks(parsed)[2:] == [
+        ("paragraph", "Reporting-MTA: dns; x"),
+        ("paragraph", "Final-Recipient: rfc822; q@b.c\nStatus: 5.1.1"),
+    ]
+
+
+def test_messages_are_decoded() -> None:
+    """A message that lies inside of another in base64, against the rules, is read as what it is."""
+    inner = base64.b64encode(b"From: b@b.c\nSubject: first\n\nfirst text\n")
+    part = b"Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n" + inner
+    (member,) = parse(MANY_PARTS % (b"mixed", part), "a.eml").members
+    assert parse(member.data, member.name).text == "first\n\nFrom: b@b.c\n\nfirst text"
+
+
+def test_a_message_without_boundaries_is_its_text() -> None:
+    """A message that does not say what parts it is read as one."""
+    parsed = parse(b"From: a@b.c\nSubject: s\nMIME-Version: 1.0\nContent-Type: multipart/mixed\n\nbody\n", "a.eml")
+    assert (blocks(parsed)[2:], parsed.members) == ([("paragraph", "body")], [])

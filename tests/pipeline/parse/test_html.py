@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import Rejected
+from pipeline.parse import parse as parse_any
 from pipeline.parse.html import parse
 from tests.pipeline.parse.law import blocks, levels, obeys_the_law
 
@@ -78,7 +79,7 @@ def test_a_very_deep_page_is_read() -> None:
 
 def test_a_page_without_text_is_no_trap() -> None:
     """Many elements that show nothing are no deep ones."""
-    parsed = parse(b"<script>" + b"<br>" * 1000, "a.html")
+    parsed = parse(b"<style>" + b"<br>" * 1000, "a.html")
     assert (parsed.blocks, parsed.warnings) == ([], [])
 
 
@@ -137,3 +138,41 @@ def test_merged_cells_keep_their_columns() -> None:
     assert blocks(parse(text.encode(), "a.html")) == [
         ("table", "Watch | Hours\nWatch | from | to\nfirst | 8 | 12\nlast | 9 | 12")
     ]
+
+
+def test_formulas_are_read() -> None:
+    """A formula is what its author wrote, if the page says, else the signs that it shows; in a table, too."""
+    signs = "<math><semantics><mi>x</mi><mo>=</mo><mn>1</mn><annotation>x=1</annotation></semantics></math>"
+    written = '<math alttext="a^{2}"><msup><mi>a</mi><mn>2</mn></msup></math>'
+    table = f"<table><tr><td>sum</td><td>{signs}</td></tr></table>"
+    page = f'<p>Where {signs} and {written}.</p><p style="display:none">no {signs}</p>{table}'
+    assert blocks(parse(page.encode(), "a.html")) == [("paragraph", "Where x=1 and a^{2}."), ("table", "sum | x=1")]
+
+
+def test_items_have_the_numbers_that_they_say() -> None:
+    """An item that says its number has that, and the next goes on from there."""
+    page = b'<ol start="3"><li>a</li><li value="7">b</li><li>c</li><li value="x">d</li></ol>'
+    assert [text for _, text in blocks(parse(page, "a.html"))] == ["3. a", "7. b", "8. c", "9. d"]
+
+
+def test_a_table_that_names_its_columns_may_hold_lists() -> None:
+    """Lists in cells are part of their rows where columns have names; a table without names only lays out a page."""
+    rows = "<tr><{0}>Ship</{0}><{0}>Cargo</{0}></tr><tr><td>Anna</td><td><ul><li>oil</li><li>tar</li></ul></td></tr>"
+    named, unnamed = (f"<table>{rows.format(tag)}</table>".encode() for tag in ("th", "td"))
+    assert blocks(parse(named, "a.html")) == [("table", "Ship | Cargo\nAnna | oil tar")]
+    assert ("list_item", "oil") in blocks(parse(unnamed, "a.html"))
+
+
+def test_a_page_that_scripts_fill_says_so() -> None:
+    """A page without text whose scripts would fetch it is rejected with that reason."""
+    with pytest.raises(
+        Rejected, match="no text in this HTML page that can be read: scripts would fetch it in a browser"
+    ):
+        parse_any(b"<html><body><noscript>Enable it.</noscript><div id=root></div></body></html>", "a.html")
+
+
+def test_columns_that_no_page_has_are_said_to_be_left_out() -> None:
+    """Of a row a thousand columns are kept, and a warning says that there were more."""
+    parsed = parse(b"<table><tr>" + b"<td>x</td>" * 1001 + b"</tr></table>", "a.html")
+    assert parsed.text.count("x") == 1000
+    assert parsed.warnings == ["a table has more than 1,000 columns: those are kept"]

@@ -94,3 +94,24 @@ def test_a_row_without_text_is_rejected(data: bytes, reason: str) -> None:
     """A row that holds nothing to read says so."""
     with pytest.raises(Rejected, match=reason):
         parse(data, "set#3", ROW)
+
+
+def test_a_key_that_comes_up_again_loses_nothing() -> None:
+    """Of an object that has a key several times every value is read, under numbered keys."""
+    objects = b'[{"a": 1, "a": 2, "a (2)": 3, "a": 4}]'
+    (text,) = (text for _, text in blocks(parse(objects, "a.json")))
+    assert json.loads(text) == {"a": 1, "a (2)": 2, "a (2) (2)": 3, "a (3)": 4}
+
+
+def test_errors_in_a_notebook_are_read() -> None:
+    """What a cell failed with, and what it shows as Markdown, is read as what it printed is."""
+    outputs = [
+        {"output_type": "error", "ename": "KeyError", "traceback": ["\x1b[31mTraceback\x1b[0m", "KeyError: 1"]},
+        {"output_type": "display_data", "data": {"text/html": "<b>x</b>", "text/markdown": ["**x**"]}},
+    ]
+    notebook = {"nbformat": 4, "cells": [{"cell_type": "code", "source": "f()", "outputs": outputs}]}
+    assert [text for _, text in blocks(parse(json.dumps(notebook).encode(), "a.ipynb"))] == [
+        "f()",
+        "Traceback\nKeyError: 1",
+        "**x**",
+    ]

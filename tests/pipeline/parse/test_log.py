@@ -220,6 +220,7 @@ def test_prose_is_no_log() -> None:
 _WORDS = st.sampled_from(["ann", "bob", "10.0.0.1", "10.0.0.2", "blk_-77a", "a.b@c.org", "up", "down", "0x1f", "12ms"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(_WORDS, _WORDS, st.integers(0, 9)), min_size=1, max_size=60))
 def test_whatever_a_log_names_can_be_searched(events: list[tuple[str, str, int]]) -> None:
     """Of events that are only counted every name is told, too: users, addresses, identifiers; not numbers and times."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.parse.log import events_of, looks_like_log
+from pipeline.parse.media import detect_media_type
 
 # A line; its time, level, component, host and process, "-" for none. "~": the log does not say which year.
 LINES = [
@@ -61,12 +62,22 @@ LINES = [
         "2010-10-08T11:11:49.450000+00:00 - - - -",
     ),
     ("[10.30 16:49:06] chrome.exe *64 - proxy:5070 open", "~10-30T16:49:06+00:00 - chrome.exe - -"),
+    ("2024-05-01\t09:30:00\tFRA2\t2390\t192.0.2.10\tGET", "2024-05-01T09:30:00+00:00 - FRA2 - -"),
     # Data bases and queues
     ("2024-05-01 09:30:00.123 CEST [4242] ERROR:  duplicate key", "2024-05-01T09:30:00.123000+02:00 error - - 4242"),
     (
         "2024-05-01T09:30:00.123456Z 12 [ERROR] [MY-010119] [Server] Aborting",
-        "2024-05-01T09:30:00.123456+00:00 error - - 12",
+        "2024-05-01T09:30:00.123456+00:00 error Server - 12",
     ),
+    (
+        "2024-05-01T09:30:00.123456Z 0 [System] [MY-010931] [Server] ready for connections",
+        "2024-05-01T09:30:00.123456+00:00 info Server - 0",
+    ),
+    (
+        "2024-05-01 09:30:00.123 UTC [42]: [2-1] user=ann,db=shop ERROR:  no",
+        "2024-05-01T09:30:00.123000+00:00 error - - 42",
+    ),
+    ("1234:20240501:093000.123 agent #1 started", "2024-05-01T09:30:00.123000+00:00 - - - 1234"),
     ("2024-05-01  9:30:00 12 [Note] InnoDB: ready", "2024-05-01T09:30:00+00:00 notice InnoDB - 12"),
     ("1234:M 01 May 2024 09:30:00.123 * Ready", "2024-05-01T09:30:00.123000+00:00 - - - 1234"),
     (
@@ -127,6 +138,10 @@ LINES = [
     ("[1234:5678:0501/093000.123456:ERROR:gpu.cc(12)] failed", "~05-01T09:30:00.123456+00:00 error gpu.cc(12) - 1234"),
     # Telephones and Windows
     ("03-17 16:13:38.811  1702  2395 W WindowManager: x", "~03-17T16:13:38.811000+00:00 warning WindowManager - 1702"),
+    (
+        "03-17 16:13:38.811 u0_a1  1702  2395 W WindowManager: x",
+        "~03-17T16:13:38.811000+00:00 warning WindowManager - 1702",
+    ),
     ("E/AndroidRuntime( 123): FATAL EXCEPTION: main", "- error AndroidRuntime - 123"),
     ("20171223-22:16:1:27|Step_LSC|30002312|x", "2017-12-23T22:16:01.027000+00:00 - Step_LSC - 30002312"),
     (
@@ -190,6 +205,9 @@ LINES = [
     ("1714555800 app1 ERROR something", "2024-05-01T09:30:00+00:00 error app1 - -"),
     ("2024-05-01 09:30 ERROR x: y", "2024-05-01T09:30:00+00:00 error x - -"),
     ("5/1/2024 9:30:00 PM WARN x: y", "2024-05-01T21:30:00+00:00 warning x - -"),
+    ("05/01/2024-09:30:00.123456  [**] [1:2:3] x [**]", "2024-05-01T09:30:00.123456+00:00 - - - -"),
+    ("05/01-09:30:00.123456  [**] [1:2:3] x [**]", "~05-01T09:30:00.123456+00:00 - - - -"),
+    ("<4>[    2.000000] usb 1-1: slow", "- warning - - -"),
     ("[1714555800] HOST NOTIFICATION: ann;web", "2024-05-01T09:30:00+00:00 - - - -"),
     # Containers
     ("2024-05-01T09:30:00.123456789Z stdout F plain text", "2024-05-01T09:30:00.123456+00:00 - - - -"),
@@ -243,12 +261,54 @@ TEXTS = {
     "postgres": (
         "2024-05-01 09:30:00.1 UTC [42] ERROR:  no\n2024-05-01 09:30:00.1 UTC [42] STATEMENT:  INSERT INTO t\n"
         "\tVALUES (1)\n2024-05-01 09:30:02.1 UTC [17] LOG:  checkpoint\n",
-        [(1, 1, "error"), (2, 3, None), (4, 4, "info")],
+        [(1, 3, "error"), (4, 4, "info")],
+    ),
+    "postgres, of sessions": (
+        "2024-05-01 09:30:00.1 UTC [42] ann@shop ERROR:  no\n2024-05-01 09:30:00.1 UTC [42] ann@shop HINT:  Do.\n"
+        "2024-05-01 09:30:01.1 UTC [43]: [7-1] user=bo,db=shop ERROR:  no\n"
+        "2024-05-01 09:30:01.1 UTC [43]: [8-1] user=bo,db=shop STATEMENT:  SELECT 1\n"
+        "2024-05-01 09:30:01.1 UTC [42] ann@shop ERROR:  again\n",
+        [(1, 2, "error"), (3, 4, "error"), (5, 5, "error")],
+    ),
+    "postgres csvlog": (
+        '2024-05-01 09:30:00.1 UTC,"ann","shop",42,"[local]",6631a.2a,1,"INSERT",2024-05-01 09:00:00 UTC,3/1,0,ERROR,'
+        '23505,"no, said ""it""","Key (id)",,,,,"INSERT INTO t\nVALUES (1)",,,"psql"\n'
+        '2024-05-01 09:30:01.1 UTC,,,17,,6631a.2b,1,,2024-05-01 09:00:00 UTC,,0,LOG,00000,"at last",,,,,,,,,""\n',
+        [(1, 2, "error"), (3, 3, "info")],
+    ),
+    "rows with a header": (
+        'time,level,logger,message\n2024-05-01T09:30:00Z,INFO,a.b,"up, at last"\n'
+        '2024-05-01T09:30:01Z,ERROR,a.b,"bad\n\nTraceback"\n2024-05-01T09:30:02Z,INFO,a.b,a 6" pipe\n'
+        "2024-05-01T09:30:03Z,WARN,a.b,on\n",
+        [(1, 1, None), (2, 2, "info"), (3, 5, "error"), (6, 6, "info"), (7, 7, "warning")],
+    ),
+    "Windows' event viewer": (
+        'Level,Date and Time,Source,Event ID,Task Category\nInformation,5/1/2024 9:30:00 AM,Disk,7,None,"It\nis."\n',
+        [(1, 1, None), (2, 3, "info")],
     ),
     "mysql slow": (
         "# Time: 2024-05-01T09:30:00.1Z\n# User@Host: app[app] @ localhost []\n# Query_time: 2.0\nSELECT *\nFROM t;\n"
         "# Time: 2024-05-01T09:31:00.1Z\n# Query_time: 3.0\nSELECT 2;\n",
         [(1, 5, None), (6, 8, None)],
+    ),
+    "mysql slow, in one second": (
+        "# Time: 2024-05-01T09:30:00.1Z\n# User@Host: app[app] @ h []\n# Query_time: 2.0\nSET timestamp=1714555800;\n"
+        "SELECT 1;\n# User@Host: app[app] @ h []\n# Query_time: 2.0\nSET timestamp=1714555800;\nSELECT 2;\n",
+        [(1, 5, None), (6, 9, None)],
+    ),
+    "logcat -v long": (
+        "--------- beginning of main\n[ 05-01 09:30:00.123  1702: 2395 W/Windows ]\nfirst\n\nsecond\n\n"
+        "[ 05-01 09:30:01.123  1702: 2395 E/Windows ]\nthird\n\n",
+        [(1, 1, None), (2, 5, "warning"), (7, 8, "error")],
+    ),
+    "zabbix": (
+        "  1234:20240501:093000.123 up\n 12345:20240501:093001.123 on\n",
+        [(1, 1, None), (2, 2, None)],
+    ),
+    "W3C": (
+        "#Software: x\n#Date: 2024-05-01 09:30:00\n#Fields: time cs-method\n09:30:00 GET\n"
+        "#Date: 2024-05-02 09:30:00\n#Fields: time cs-method\n09:30:01 PUT\n",
+        [(number, number, None) for number in range(1, 8)],
     ),
     "docker": (
         '{"log":"Traceback (most recent call last):\\n","stream":"stderr","time":"2024-05-01T09:30:01.1Z"}\n'
@@ -342,3 +402,30 @@ def test_priorities_may_be_padded() -> None:
     """A priority with zeros before it is read as one without."""
     (event,) = events_of(b"<034>May  1 09:30:00 web1 su: denied\n", "a.log")
     assert (event["level"], event["host"], event["component"]) == ("fatal", "web1", "su")
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("time,level,message\n2024-05-01T09:30:00Z,info,up\n", "text/x-log"),
+        ("Date;Time;Severity;Text\n01.05.2024;09:30:00;WARNING;up\n01.05.2024;09:30:01;ERROR;down\n", "text/x-log"),
+        ("date,priority,description\n2024-05-01,High,roof\n2024-05-02,Low,door\n", "text/csv"),
+        ("time,message\n2024-05-01T09:30:00Z,up\n2024-05-01T09:30:01Z,down\n", "text/csv"),
+        ("time,level,message\n2024-05-01T09:30:00Z,12.5 m,high water\n", "text/csv"),
+    ],
+)
+def test_a_table_is_a_log_if_it_has_times_levels_and_messages(table: str, expected: str) -> None:
+    """Rows are events if the first names a time, a level and a message, and cells hold a time and a level."""
+    assert detect_media_type(table.encode(), "a.csv") == expected
+    if expected == "text/x-log":
+        *_, event = events_of(table.encode(), "a.csv")
+        assert event["timestamp"].startswith("2024-05-01T09:30:0")
+        assert event["level"] is not None
+
+
+def test_a_quote_that_never_closes_costs_nothing() -> None:
+    """Where a row of a log opens a quote that nothing closes, every row from there on is still an event."""
+    rows = "".join(f"2024-05-01T09:30:00Z,INFO,{n} loaves\n" for n in range(3000))
+    events = list(events_of(f'time,level,message\n2024-05-01T09:30:00Z,INFO,"a 6 inch pipe\n{rows}'.encode(), "a.csv"))
+    assert len(events) == 3002
+    assert all(event["level"] == "info" for event in events[1:])

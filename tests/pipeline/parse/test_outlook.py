@@ -94,3 +94,39 @@ def test_what_cannot_be_opened_says_so() -> None:
         parse(compound(message() | text(0x001A, "IPM.Note.SMIME")), "a.msg")
     with pytest.raises(Rejected, match="damaged"):
         parse(compound(message())[:600], "a.msg")
+
+
+def packed(*pieces: bytes | tuple[int, int]) -> bytes:
+    """RTF as Outlook packs it: letters, and places and lengths of what is repeated."""
+    out = b""
+    for at in range(0, len(pieces), 8):
+        eight = pieces[at : at + 8]
+        out += bytes([sum(1 << bit for bit, piece in enumerate(eight) if isinstance(piece, tuple))])
+        for piece in eight:
+            out += piece if isinstance(piece, bytes) else struct.pack(">H", piece[0] << 4 | piece[1] - 2)
+    return struct.pack("<II4sI", len(out) + 12, 1000, b"LZFu", 0) + out
+
+
+def test_a_body_that_is_rtf_only_is_read() -> None:
+    """A message without a plain body or a page is read from its packed RTF; if that is damaged, it is said."""
+    # How RTF starts is in the dictionary at 0, the message at 207; a reference to where it stands ends it.
+    letters = [bytes([letter]) for letter in b" tide, "]
+    rtf = packed((0, 11), *letters, (207 + 12, 6), b"}", (207 + 11 + 7 + 6 + 1, 2))
+    bare = {name: data for name, data in message().items() if "1000001F" not in name}
+    parsed = parse(compound({**bare, **binary(0x1009, rtf)}), "a.msg")
+    assert blocks(parsed)[2:] == [("paragraph", "tide, tide,")]
+    (lost,) = parse(compound({**bare, **binary(0x1009, b"no RTF at all, whatever")}), "a.msg").members
+    assert (lost.name, lost.refused) == ("body.rtf", "the text of the message is damaged and cannot be unpacked")
+
+
+def test_attachments_that_are_not_in_the_message_say_so() -> None:
+    """A file that is only linked to, and an object, are members that could not be taken out, each with its reason."""
+    linked, drawn = (
+        {**fixed(8, (3, 0x3705, struct.pack("<l", method))), **text(0x3707, name)}
+        for method, name in ((4, "plan.pdf"), (6, "map"))
+    )
+    parsed = parse(compound(message(**{"__attach_version1.0_#0": linked, "__attach_version1.0_#1": drawn})), "a.msg")
+    assert [(member.name, member.refused) for member in parsed.members] == [
+        ("plan.pdf", "it is only referred to, and kept elsewhere"),
+        ("map", "it is an object that only its own program can show"),
+    ]
