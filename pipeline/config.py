@@ -120,7 +120,8 @@ class Limits(_Section):
     parse_workers: int | None = Field(default=None, ge=0)
     #: A run that would delete more than this part of a source's documents stops and says so.
     max_delete_fraction: float = Field(default=0.2, ge=0, le=1)
-    #: A work unit closes at about this many tokens (estimated from sizes before anything is read) …
+    #: A work unit closes at about this many tokens (estimated from sizes before anything is read), a run's first ones
+    #: at fewer …
     unit_tokens: int = Field(default=250_000, ge=1)
     #: … or this many documents.
     unit_documents: int = Field(default=512, ge=1)

@@ -19,7 +19,7 @@ from pipeline.types import Parsed
 __all__ = ["FORMATS", "PARSE_VERSION", "Format", "detect_media_type", "parse"]
 
 #: Part of the parse fingerprint: raised whenever a parser makes other text or other blocks of the same bytes.
-PARSE_VERSION = 3
+PARSE_VERSION = 4
 
 _ARCHIVES = {
     "application/x-7z-compressed": "7z archive", "application/vnd.rar": "RAR archive",

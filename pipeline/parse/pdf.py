@@ -90,6 +90,8 @@ def parse(data: bytes, uri: str) -> Parsed:
         builder.warn("the PDF is damaged: only the pages that could still be found were read")
     for warning in [*_said(unread), *takings.warnings()]:
         builder.warn(warning)
+    if recognised and (note := ocr.language_note()):
+        builder.warn(note)
     title, metadata = described(data, contents.information, contents.language)
     links = list(dict.fromkeys(link for sheet in sheets for link in sheet.links))
     metadata |= {

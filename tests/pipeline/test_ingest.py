@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 from flows import Corpus
 from pipeline.embed.vllm import VllmEmbedder
 from pipeline.errors import RecipeMismatch, Terminal, Transient, UsageError
+from pipeline.plan import Unit
+from pipeline.report import Report
 from pipeline.types import Point, Vectors
 
 PUMP = "# Pumps\n\nPrime the pump before the first start of the season.\n"
@@ -363,3 +366,22 @@ def test_metadata_of_a_row_can_be_filtered_by(opened: Callable[..., Corpus], wor
     corpus.ingest(f"jsonl:{path}")
     hits = corpus.search("pump", filters=["metadata.year>=2003"])
     assert sorted(hit.metadata["year"] for hit in hits) == [2003, 2004]
+
+
+def test_the_first_work_units_are_smaller(workplace: Path, opened: Callable[..., Corpus]) -> None:
+    """An engine has its first work soon: units are an eighth of what the settings say, then a quarter, a half, all."""
+    docs = workplace / "docs"
+    docs.mkdir()
+    for number in range(30):
+        (docs / f"{number:02}.txt").write_text(f"{number} " + "water " * 65)  # 100 tokens, as they are estimated
+    estimated: list[int] = []
+
+    def submit(work: Callable[[Unit], Report], unit: Unit) -> Future[Report]:
+        estimated.append(unit.estimated_tokens)
+        done: Future[Report] = Future()
+        done.set_result(work(unit))
+        return done
+
+    corpus = opened(limits={"unit_tokens": 1_000})
+    assert counts(corpus.ingest(str(docs), submit=submit)) == {"seen": 30, "new": 30}
+    assert [round(tokens / 100) for tokens in estimated] == [1, 2, 5, 10, 10, 2]
