@@ -22,7 +22,13 @@ _BOLD = re.compile(r"(?i:bold|black|heavy|demi|bx\d|sfsx|-medi\b)|[-,.f](?:Bd|Hv
 _MONO = re.compile(r"mono|courier|consol|menlo|typewriter|cmtt|sftt|inconsolata|lettergothic", re.I)
 _FORCE_BOLD, _FIXED_PITCH = 1 << 18, 1
 _FEWEST_LETTERS, _MOST_LETTERS = 100, 10_000  # that say how wide a font's are
+_NARROWEST = 0.75  # times the widest: else the line's last character stands further left than others
 _LONGEST_NAME = 128  # of a font, in bytes
+# How wide letters are beside each other in type for running text; any other counts as one.
+_WIDTHS = {
+    0.4: "ijl'‘’", 0.5: "ft.,:;!|/\\I[]", 0.6: 'r-()“”"`{}', 0.9: "ckszvxyJ", 1.2: "ABEKPSVXYFTZ",
+    1.3: "CDHNRUw", 1.4: "GOQ", 1.5: "mM", 1.7: "W",
+}  # fmt: skip
 
 #: A row a character: left, bottom, right, top in points.
 Boxes = NDArray[np.float64]
@@ -35,8 +41,17 @@ def bound(raw: Any, name: str, result: Any, *arguments: Any) -> Callable[..., An
     return function
 
 
+#: By code, and of any further one: how wide a character is beside others of its font; 0 if it is blank.
+WIDTHS = np.array([float(not chr(code).isspace()) for code in range(0x10000)])
+for _width, _letters in _WIDTHS.items():
+    WIDTHS[[ord(letter) for letter in _letters]] = _width
+
+
 class Font:
-    """What is known of a font: how it looks, and how wide its letters and the spaces between words are on average."""
+    """What is known of a font: how it looks, and how wide its letters and the spaces between words are on average.
+
+    Letters are counted by their `WIDTHS`.
+    """
 
     __slots__ = ("bold", "letters", "mono", "space", "spaces", "width")
 
@@ -44,9 +59,10 @@ class Font:
         self.bold = bool(_BOLD.search(name) or flags & _FORCE_BOLD)
         self.mono = bool(_MONO.search(name) or flags & _FIXED_PITCH)
         self.width = self.space = 0.0
-        self.letters = self.spaces = 0
+        self.letters = 0.0
+        self.spaces = 0
 
-    def learn(self, letters: Sequence[int], lefts: Sequence[float], rights: Sequence[float], size: float) -> None:
+    def learn(self, letters: Sequence[float], lefts: Sequence[float], rights: Sequence[float], size: float) -> None:
         """Take in the words of a run: how many letters each has, from where to where it is, and their size."""
         if self.letters >= _MOST_LETTERS:
             return
@@ -56,12 +72,13 @@ class Font:
         self.spaces += len(letters) - 1
         self.space += (rights[-1] - lefts[0] - width) / size
 
-    def reach(self, letters: int, spaces: int) -> float:
-        """About how wide a line of so many letters and spaces is at most, in type sizes; 0 while that is unknown."""
+    def fits(self, letters: float, spaces: int, width: float) -> bool:
+        """Whether a line of so many letters and spaces is about as wide as this, in type sizes; not while unknown."""
         if self.letters < _FEWEST_LETTERS:
-            return 0.0
+            return False
         space = self.space / self.spaces if self.spaces else 0.25
-        return 1.03 * letters * self.width / self.letters + 1.2 * spaces * space + 0.6
+        most = 1.03 * letters * self.width / self.letters + 1.2 * spaces * space + 0.6
+        return _NARROWEST * most <= width <= most
 
 
 class Characters:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.parse.bidi import Word, gaps_between, in_order, spelt
 from pipeline.parse.frame import walled
 from pipeline.parse.geometry import OBLIQUE, RTL, Box, Run, View, box_of, parted_by, turned
-from pipeline.parse.pdfchars import Boxes, Characters, Font
+from pipeline.parse.pdfchars import WIDTHS, Boxes, Characters, Font
 
 # PDFium puts \ufffe in place of a hyphen that ends a line, and of the line's end; older ones \x02.
 _HYPHENS = ("\x02", "\ufffe")
@@ -87,7 +87,7 @@ class _Whole(NamedTuple):
 
     font: Font
     size: float
-    letters: int
+    letters: float
     spaces: int
 
 
@@ -96,7 +96,7 @@ class _Part(NamedTuple):
 
     row: tuple[Any, ...]
     font: Font
-    lengths: Sequence[int]
+    letters: Sequence[float]
     lefts: Sequence[float]
     rights: Sequence[float]
 
@@ -104,7 +104,7 @@ class _Part(NamedTuple):
 class _PageText:
     """The text of one page, line by line.
 
-    A line is as wide as its letters and spaces let expect: then three characters show where it stands. If it is wider,
+    A line is as wide as its letters and spaces let expect: then three characters show where it stands. If it is not,
     its words are looked at, for the gaps between columns; every eighth line's are, and all once there are gaps.
     """
 
@@ -128,6 +128,7 @@ class _PageText:
         # The first word of each line, and the first after the last.
         self._firsts = np.concatenate([[0], (lines[1:] != lines[:-1]).nonzero()[0] + 1, [len(lines)]])
         self._solid = solid[1:-1].nonzero()[0]
+        self._letters = np.append(0.0, np.cumsum(WIDTHS.take(codes, mode="clip")))  # before each character
         self._parts: dict[int, list[_Part]] = {}
 
     def runs(self) -> list[Run]:
@@ -142,7 +143,7 @@ class _PageText:
 
         def fits(number: int) -> bool:
             one = wholes.get(number)
-            return one is not None and widths[number] <= one.size * one.font.reach(one.letters, one.spaces)
+            return one is not None and one.font.fits(one.letters, one.spaces, widths[number] / one.size)
 
         self._look_at([number for number in range(count) if not fits(number)])
         gaps = 0
@@ -191,12 +192,11 @@ class _PageText:
         at = [self._index(middles[number]) for number in numbers]
         fonts = self._characters.fonts(self._handle, at)
         sizes = self._characters.sizes(self._handle, at, (middle[numbers, 3] - middle[numbers, 1]).tolist())
-        wholes = {}
-        for number, font, size in zip(numbers, fonts, sizes, strict=True):
-            start, end = starts[number], ends[number]
-            spaces = self._text.count(" ", start, end)
-            wholes[number] = _Whole(font, size, end - start - spaces, spaces)
-        return wholes
+        letters = (self._letters[ends] - self._letters[starts]).tolist()
+        return {
+            number: _Whole(font, size, letters[number], self._text.count(" ", starts[number], ends[number]))
+            for number, font, size in zip(numbers, fonts, sizes, strict=True)
+        }
 
     def _plain(
         self, numbers: Sequence[int], starts: _Indices, middles: _Indices, ends: _Indices, boxes: Boxes,
@@ -225,9 +225,9 @@ class _PageText:
         if number not in self._parts:
             self._look_at([number])
         parts = self._parts[number]
-        for row, font, lengths, lefts, rights in parts:
-            if lengths:
-                font.learn(lengths, lefts, rights, row[6])
+        for row, font, letters, lefts, rights in parts:
+            if letters:
+                font.learn(letters, lefts, rights, row[6])
         return [part.row for part in parts]
 
     def _look_at(self, numbers: Iterable[int]) -> None:
@@ -274,6 +274,7 @@ class _PageText:
         highs = np.maximum.reduceat(np.maximum(boxes[0, :, 3], boxes[1, :, 3]), cuts).tolist()
         begins, finishes = boxes[0, :, 0].tolist(), boxes[1, :, 2].tolist()
         lengths, start_of, end_of = (ends - starts).tolist(), starts.tolist(), ends.tolist()
+        letters = (self._letters[ends] - self._letters[starts]).tolist()
         lines = (np.searchsorted(heads, cuts, "right") - 1).tolist()
         spans = list(pairwise([*cuts.tolist(), len(start_of)]))
         # The longest word shows the type; what stands at either end may be a mark, or raised.
@@ -293,7 +294,7 @@ class _PageText:
             text = self._said(start_of[first], end_of[last - 1], end_of[last_of[line] - 1])
             row = (text, lefts[run], rights[run], bases[run], lows[run], highs[run], sizes[run], bold, mono, turn)
             known = slice(first, first if turn else last)
-            self._parts[line_numbers[line]].append(_Part(row, font, lengths[known], begins[known], finishes[known]))
+            self._parts[line_numbers[line]].append(_Part(row, font, letters[known], begins[known], finishes[known]))
 
     def _turned_parts(self, start: int, end: int) -> list[_Part]:
         """The runs of a line with words that run from right to left."""
