@@ -12,6 +12,7 @@ import re
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import repeat
 from typing import Any
 
@@ -34,6 +35,7 @@ _WIDTHS = {
 Boxes = NDArray[np.float64]
 
 
+@cache
 def bound(raw: Any, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
     """One of PDFium's functions, called with plain numbers and without letting go of the interpreter."""
     address = ctypes.cast(getattr(raw, name), ctypes.c_void_p).value or 0

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.parse.bidi import Word, gaps_between, in_order, spelt
 from pipeline.parse.frame import walled
 from pipeline.parse.geometry import OBLIQUE, RTL, Box, Run, View, box_of, parted_by, turned
-from pipeline.parse.pdfchars import WIDTHS, Boxes, Characters, Font
+from pipeline.parse.pdfchars import WIDTHS, Boxes, Characters, Font, bound
 
 # PDFium puts \ufffe in place of a hyphen that ends a line, and of the line's end; older ones \x02.
 _HYPHENS = ("\x02", "\ufffe")
@@ -49,6 +49,10 @@ class TextReader:
     def __init__(self, raw: Any) -> None:
         self._raw = raw
         self._characters = Characters(raw)
+        handle, index = ctypes.c_void_p, ctypes.c_int
+        self._count = bound(raw, "FPDFText_CountChars", index, handle)
+        self._get_text = bound(raw, "FPDFText_GetText", index, handle, index, index, ctypes.c_void_p)
+        self._map_index = bound(raw, "FPDFText_GetCharIndexFromTextIndex", index, handle, index)
 
     def runs(self, page: Any, view: View, walls: Sequence[Box] = ()) -> list[Run] | None:
         """The runs of `page` in the order of its content, parted by `walls`; None if its text cannot be read."""
@@ -56,21 +60,21 @@ class TextReader:
         if not textpage:
             return None
         try:
-            text, index = self._text(textpage)
             handle = ctypes.cast(textpage, ctypes.c_void_p).value
+            text, index = self._text(handle)
             with np.errstate(invalid="ignore", over="ignore"):  # fonts may say that their letters are of any size
                 return _PageText(self._characters, handle, text, index, view, walls).runs()
         finally:
             self._raw.FPDFText_ClosePage(textpage)
 
-    def _text(self, textpage: Any) -> tuple[str, Callable[[int], int]]:
+    def _text(self, handle: int | None) -> tuple[str, Callable[[int], int]]:
         """The page's characters, and what maps the index of one to PDFium's."""
-        count = self._raw.FPDFText_CountChars(textpage)
+        count = self._count(handle)
         if count <= 0:
             return "", int
-        buffer = (ctypes.c_ushort * (2 * count + 2))()
-        written = max(0, self._raw.FPDFText_GetText(textpage, 0, count, buffer) - 1)
-        text = bytes(memoryview(buffer)[:written]).decode("utf-16-le", "surrogatepass")
+        buffer = np.empty(2 * count + 2, np.uint16)
+        written = max(0, self._get_text(handle, 0, count, buffer.ctypes.data) - 1)
+        text = buffer[:written].tobytes().decode("utf-16-le", "surrogatepass")
         if len(text) == written == count:
             return _named(text), int
         units: list[int] = []  # where each character starts, in UTF-16 units, as PDFium counts
@@ -78,8 +82,8 @@ class TextReader:
         for character in text:
             units.append(unit)
             unit += 1 + (character > "\uffff")
-        map_index = self._raw.FPDFText_GetCharIndexFromTextIndex
-        return _named(text), lambda index: max(0, map_index(textpage, units[index]))
+        map_index = self._map_index
+        return _named(text), lambda index: max(0, map_index(handle, units[index]))
 
 
 class _Whole(NamedTuple):
