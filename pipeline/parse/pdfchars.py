@@ -89,6 +89,7 @@ class Characters:
     def __init__(self, raw: Any) -> None:
         self._sizes: dict[tuple[float, float], float] = {}
         self._fonts: dict[tuple[bytes, int], Font] = {}
+        self._page_fonts: dict[int | None, Font] = {}
         self._matrix = array("f", (0,) * 6)
         handle, index, out = ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p
         self._get_box = bound(raw, "FPDFText_GetLooseCharBox", index, handle, index, out)
@@ -97,7 +98,13 @@ class Characters:
         self._get_size = bound(raw, "FPDFText_GetFontSize", ctypes.c_double, handle, index)
         self._get_angle = bound(raw, "FPDFText_GetCharAngle", ctypes.c_float, handle, index)
         self._get_matrix = bound(raw, "FPDFText_GetMatrix", index, handle, index, out)
-        self._get_font = bound(raw, "FPDFText_GetFontInfo", ctypes.c_ulong, handle, index, out, ctypes.c_ulong, out)
+        self._get_object = bound(raw, "FPDFText_GetTextObject", handle, handle, index)
+        self._get_font = bound(raw, "FPDFTextObj_GetFont", handle, handle)
+        self._get_name = bound(raw, "FPDFText_GetFontInfo", ctypes.c_ulong, handle, index, out, ctypes.c_ulong, out)
+
+    def turn_page(self) -> None:
+        """Forget what holds for one page: PDFium may give a font of the next one the address of another."""
+        self._page_fonts.clear()
 
     def boxes(self, handle: int | None, indices: Sequence[int]) -> Boxes:
         """The boxes of characters, each as high as its font."""
@@ -138,20 +145,21 @@ class Characters:
 
     def fonts(self, handle: int | None, indices: Sequence[int]) -> list[Font]:
         """The fonts of characters."""
-        count = len(indices)
-        names, flags = bytearray(_LONGEST_NAME * count), array("i", bytes(4 * count))
-        start = ctypes.addressof(ctypes.c_char.from_buffer(names)) if count else 0
-        flag = flags.buffer_info()[0]
-        places = range(start, start + _LONGEST_NAME * count, _LONGEST_NAME)
-        written = map(
-            self._get_font, repeat(handle), indices, places, repeat(_LONGEST_NAME), range(flag, flag + 4 * count, 4)
-        )
+        known = self._page_fonts
         fonts = []
-        for at, length in enumerate(written):
-            begin = _LONGEST_NAME * at
-            key = bytes(names[begin : begin + max(0, min(length, _LONGEST_NAME) - 1)]), flags[at]
-            font = self._fonts.get(key)
+        places = map(self._get_font, map(self._get_object, repeat(handle), indices))
+        for index, place in zip(indices, places, strict=True):
+            font = known.get(place)
             if font is None:
-                font = self._fonts[key] = Font(key[0].decode("latin-1"), key[1])
+                font = known[place] = self._font(handle, index)
             fonts.append(font)
         return fonts
+
+    def _font(self, handle: int | None, index: int) -> Font:
+        """The font of a character; the same for all that are called the same, on whichever page."""
+        name, flags = ctypes.create_string_buffer(_LONGEST_NAME), ctypes.c_int(0)
+        length = self._get_name(handle, index, ctypes.addressof(name), _LONGEST_NAME, ctypes.addressof(flags))
+        key = name.raw[: max(0, min(length, _LONGEST_NAME) - 1)], flags.value
+        if key not in self._fonts:
+            self._fonts[key] = Font(key[0].decode("latin-1"), key[1])
+        return self._fonts[key]

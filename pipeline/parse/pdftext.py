@@ -62,6 +62,7 @@ class TextReader:
         try:
             handle = ctypes.cast(textpage, ctypes.c_void_p).value
             text, index = self._text(handle)
+            self._characters.turn_page()
             with np.errstate(invalid="ignore", over="ignore"):  # fonts may say that their letters are of any size
                 return _PageText(self._characters, handle, text, index, view, walls).runs()
         finally:
