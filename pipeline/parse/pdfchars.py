@@ -24,6 +24,7 @@ _MONO = re.compile(r"mono|courier|consol|menlo|typewriter|cmtt|sftt|inconsolata|
 _FORCE_BOLD, _FIXED_PITCH = 1 << 18, 1
 _FEWEST_LETTERS, _MOST_LETTERS = 100, 10_000  # that say how wide a font's are
 _NARROWEST = 0.75  # times the widest: else the line's last character stands further left than others
+_SAME = 0.01  # of the room of a letter
 _LONGEST_NAME = 128  # of a font, in bytes
 # How wide letters are beside each other in type for running text; any other counts as one.
 _WIDTHS = {
@@ -52,34 +53,44 @@ for _width, _letters in _WIDTHS.items():
 class Font:
     """What is known of a font: how it looks, and how wide its letters and the spaces between words are on average.
 
-    Letters are counted by their `WIDTHS`.
+    Letters weigh what `WIDTHS` says; each the same in a font that turns out to give as much room to any, whatever it
+    is called.
     """
 
-    __slots__ = ("bold", "letters", "mono", "space", "spaces", "width")
+    __slots__ = ("alike", "bold", "letters", "mono", "pitch", "space", "spaces", "weight", "width")
 
     def __init__(self, name: str, flags: int) -> None:
         self.bold = bool(_BOLD.search(name) or flags & _FORCE_BOLD)
         self.mono = bool(_MONO.search(name) or flags & _FIXED_PITCH)
-        self.width = self.space = 0.0
-        self.letters = 0.0
-        self.spaces = 0
+        self.width = self.space = self.weight = 0.0
+        self.letters = self.spaces = 0
+        self.pitch = 0.0  # of the word seen last
+        self.alike = 0  # words of the pitch of the one before, less the others
 
-    def learn(self, letters: Sequence[float], lefts: Sequence[float], rights: Sequence[float], size: float) -> None:
+    def learn(
+        self, letters: Sequence[int], weight: float, lefts: Sequence[float], rights: Sequence[float], size: float
+    ) -> None:  # fmt: skip
         """Take in the words of a run: how many letters each has, from where to where it is, and their size."""
         if self.letters >= _MOST_LETTERS:
             return
-        width = sum(rights) - sum(lefts)
+        width = (sum(rights) - sum(lefts)) / size
         self.letters += sum(letters)
-        self.width += width / size
-        self.spaces += len(letters) - 1
-        self.space += (rights[-1] - lefts[0] - width) / size
+        self.weight += weight
+        self.width += width
+        self.spaces += len(lefts) - 1
+        self.space += (rights[-1] - lefts[0]) / size - width
+        longest = letters.index(max(letters))  # the others may be of other fonts
+        pitch = (rights[longest] - lefts[longest]) / size / letters[longest]
+        self.alike += 1 if abs(pitch - self.pitch) < _SAME * pitch else -1
+        self.pitch = pitch
 
-    def fits(self, letters: float, spaces: int, width: float) -> bool:
+    def fits(self, letters: int, weight: float, spaces: int, width: float) -> bool:
         """Whether a line of so many letters and spaces is about as wide as this, in type sizes; not while unknown."""
         if self.letters < _FEWEST_LETTERS:
             return False
+        share = letters / self.letters if self.alike > 0 else weight / self.weight
         space = self.space / self.spaces if self.spaces else 0.25
-        most = 1.03 * letters * self.width / self.letters + 1.2 * spaces * space + 0.6
+        most = 1.03 * share * self.width + 1.2 * spaces * space + 0.6
         return _NARROWEST * most <= width <= most
 
 

@@ -92,16 +92,18 @@ class _Whole(NamedTuple):
 
     font: Font
     size: float
-    letters: float
+    letters: int
+    weight: float
     spaces: int
 
 
 class _Part(NamedTuple):
-    """A run of a line, and what its words, from `first` to `last`, tell about its font."""
+    """A run of a line, and what its words tell about its font."""
 
     row: tuple[Any, ...]
     font: Font
-    letters: Sequence[float]
+    letters: Sequence[int]
+    weight: float
     lefts: Sequence[float]
     rights: Sequence[float]
 
@@ -133,7 +135,7 @@ class _PageText:
         # The first word of each line, and the first after the last.
         self._firsts = np.concatenate([[0], (lines[1:] != lines[:-1]).nonzero()[0] + 1, [len(lines)]])
         self._solid = solid[1:-1].nonzero()[0]
-        self._letters = np.append(0.0, np.cumsum(WIDTHS.take(codes, mode="clip")))  # before each character
+        self._weights = np.append(0.0, np.cumsum(WIDTHS.take(codes, mode="clip")))  # before each character
         self._parts: dict[int, list[_Part]] = {}
 
     def runs(self) -> list[Run]:
@@ -148,7 +150,7 @@ class _PageText:
 
         def fits(number: int) -> bool:
             one = wholes.get(number)
-            return one is not None and one.font.fits(one.letters, one.spaces, widths[number] / one.size)
+            return one is not None and one.font.fits(one.letters, one.weight, one.spaces, widths[number] / one.size)
 
         self._look_at([number for number in range(count) if not fits(number)])
         gaps = 0
@@ -197,11 +199,13 @@ class _PageText:
         at = [self._index(middles[number]) for number in numbers]
         fonts = self._characters.fonts(self._handle, at)
         sizes = self._characters.sizes(self._handle, at, (middle[numbers, 3] - middle[numbers, 1]).tolist())
-        letters = (self._letters[ends] - self._letters[starts]).tolist()
-        return {
-            number: _Whole(font, size, letters[number], self._text.count(" ", starts[number], ends[number]))
-            for number, font, size in zip(numbers, fonts, sizes, strict=True)
-        }
+        weights = (self._weights[ends] - self._weights[starts]).tolist()
+        wholes = {}
+        for number, font, size in zip(numbers, fonts, sizes, strict=True):
+            start, end = starts[number], ends[number]
+            spaces = self._text.count(" ", start, end)
+            wholes[number] = _Whole(font, size, end - start - spaces, weights[number], spaces)
+        return wholes
 
     def _plain(
         self, numbers: Sequence[int], starts: _Indices, middles: _Indices, ends: _Indices, boxes: Boxes,
@@ -230,9 +234,9 @@ class _PageText:
         if number not in self._parts:
             self._look_at([number])
         parts = self._parts[number]
-        for row, font, letters, lefts, rights in parts:
+        for row, font, letters, weight, lefts, rights in parts:
             if letters:
-                font.learn(letters, lefts, rights, row[6])
+                font.learn(letters, weight, lefts, rights, row[6])
         return [part.row for part in parts]
 
     def _look_at(self, numbers: Iterable[int]) -> None:
@@ -279,7 +283,7 @@ class _PageText:
         highs = np.maximum.reduceat(np.maximum(boxes[0, :, 3], boxes[1, :, 3]), cuts).tolist()
         begins, finishes = boxes[0, :, 0].tolist(), boxes[1, :, 2].tolist()
         lengths, start_of, end_of = (ends - starts).tolist(), starts.tolist(), ends.tolist()
-        letters = (self._letters[ends] - self._letters[starts]).tolist()
+        weights = (self._weights[ends] - self._weights[starts]).tolist()
         lines = (np.searchsorted(heads, cuts, "right") - 1).tolist()
         spans = list(pairwise([*cuts.tolist(), len(start_of)]))
         # The longest word shows the type; what stands at either end may be a mark, or raised.
@@ -299,7 +303,8 @@ class _PageText:
             text = self._said(start_of[first], end_of[last - 1], end_of[last_of[line] - 1])
             row = (text, lefts[run], rights[run], bases[run], lows[run], highs[run], sizes[run], bold, mono, turn)
             known = slice(first, first if turn else last)
-            self._parts[line_numbers[line]].append(_Part(row, font, letters[known], begins[known], finishes[known]))
+            part = _Part(row, font, lengths[known], sum(weights[known]), begins[known], finishes[known])
+            self._parts[line_numbers[line]].append(part)
 
     def _turned_parts(self, start: int, end: int) -> list[_Part]:
         """The runs of a line with words that run from right to left."""
@@ -330,7 +335,7 @@ class _PageText:
             text = " ".join(word.text for word in here)
             base = self._bases([here[0].start], [turn])[0]
             box = min(lefts), max(rights), base, min(lows), max(highs)
-            parts.append(_Part((text, *box, size, font.bold, font.mono, turn), font, (), (), ()))
+            parts.append(_Part((text, *box, size, font.bold, font.mono, turn), font, (), 0.0, (), ()))
         return parts
 
     # -- characters ------------------------------------------------------------------------------------------------
