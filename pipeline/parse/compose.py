@@ -48,7 +48,8 @@ _LOW = 0.45  # of a page's height: footnotes start below
 _BETWEEN = {"table", "caption", "footnote"}
 _MOST_WAITING = 12
 _SPELT_OUT = {
-    0xAD: None, 0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xFB05: "st", 0xFB06: "st",
+    "\u00ad": "", "\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl", "\ufb05": "st",
+    "\ufb06": "st",
 }  # fmt: skip
 
 
@@ -348,12 +349,12 @@ class _Writer:
             text = " ".join(text.split())
         if item.kind == "list_item":
             text = BULLET.sub("", text, count=1) if BULLET.match(text) else text
-        return text if text.isascii() else text.translate(_SPELT_OUT)
+        return _spelt_out(text)
 
     def _rows(self, table: Table) -> Iterator[list[str]]:
         for row in table.rows:
             cells = (self.words.text(Paragraph([joined_row(line) for line in rows_of(cell)])) for cell in row)
-            yield [cell.translate(_SPELT_OUT) for cell in cells]
+            yield [_spelt_out(cell) for cell in cells]
 
     def _nesting(self, item: _Item) -> int:
         near = 0.5 * item.lines[0].size
@@ -362,6 +363,13 @@ class _Writer:
         if not self._indents or self._indents[-1] < item.indent - near:
             self._indents.append(item.indent)
         return len(self._indents)
+
+
+def _spelt_out(text: str) -> str:
+    if not text.isascii():
+        for sign, letters in _SPELT_OUT.items():
+            text = text.replace(sign, letters)
+    return text
 
 
 def _indented(lines: Sequence[Run]) -> str:

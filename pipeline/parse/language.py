@@ -17,9 +17,8 @@ _SAMPLE = 4096  # characters; more adds time and changes no answer
 _LONGEST_PIECE = 1024
 _LEAST = 20  # bytes of UTF-8: about three words, or seven Chinese characters
 _SURE = 0.5
-_ASCII = re.compile(r"[!-~]+")
-# What is in names of files, numbers, identifiers, markup and the like, and not in words.
-_NO_WORD = re.compile(r"[\d_\\/=<>{}|#$%&*+~^@]")
+# Runs of ASCII with what is in names of files, numbers, identifiers, markup and the like, and not in words.
+_NO_WORD = re.compile(r"(?<![!-~])[!-~]*[0-9_\\/=<>{}|#$%&*+~^@][!-~]*")
 _LETTER = re.compile(r"[^\W\d_]")
 # Languages that the model tells apart and ISO 639-1 has one code for.
 _PART_OF = {"arz": "ar", "ary": "ar", "yue": "zh", "wuu": "zh"}
@@ -43,7 +42,7 @@ def detect_language(parsed: Parsed) -> str:
 def language_of(text: str) -> str:
     """The ISO 639-1 code of the language of `text`; "" if nobody could tell."""
     text = _words(text)
-    if sum(len(letter.encode()) for letter in _LETTER.findall(text)) < _LEAST:
+    if len("".join(_LETTER.findall(text)).encode()) < _LEAST:
         return ""
     shares: Counter[str] = Counter()
     for label, share in _identifier().rank(text):
@@ -71,10 +70,8 @@ def _sample(parsed: Parsed, kinds: set[str]) -> str:
 
 def _words(text: str) -> str:
     """`text` without addresses, and without strings of ASCII that are no words."""
-    tokens = (token for token in text.split() if "://" not in token)
-    return " ".join(
-        _ASCII.sub(lambda run: "" if _NO_WORD.search(run.group()) else run.group(), " ".join(tokens)).split()
-    )
+    tokens = [token for token in text.split() if "://" not in token]
+    return " ".join(_NO_WORD.sub("", " ".join(tokens)).split())
 
 
 @cache

@@ -113,8 +113,11 @@ def _arranged(runs: Sequence[Run], strokes: Sequence[Box]) -> list[Piece]:
 
 def _whole(runs: Sequence[Run], rules: Sequence[Box]) -> list[Piece]:
     rest, aside = set_aside(runs, rules)
-    pieces = aside.put_back(_order(_with_raised(rows_of(rest)), rules))
-    return _order(_with_raised(rows_of(runs)), rules) if pieces is None else pieces
+    if aside.tables:
+        pieces = aside.put_back(_order(_with_raised(rows_of(rest)), rules))
+        if pieces is not None:
+            return pieces
+    return _order(_with_raised(rows_of(runs)), rules)
 
 
 def _mirrored(run: Run) -> Run:
@@ -306,14 +309,12 @@ def _prose(column: Sequence[Row]) -> bool:
     """Whether a column's lines are those of running text: long, and as long as each other."""
     if len(column) < 4:
         return False
-    texts = ["".join(run.text for run in row) for row in column]
+    texts = ["".join([run.text for run in row]) for row in column]
+    if median([len(text) for text in texts]) < _SHORTEST_PROSE * (0.5 if WIDE.search(texts[0]) else 1):
+        return False
     widths = [row[-1].right - row[0].left for row in column]
-    letters = sum(character.isalpha() for text in texts for character in text)
-    return (
-        median([len(text) for text in texts]) >= _SHORTEST_PROSE * (0.5 if WIDE.search(texts[0]) else 1)
-        and median(widths) >= 0.7 * max(widths)
-        and letters >= 0.6 * sum(map(len, texts))
-    )
+    whole = "".join(texts)
+    return median(widths) >= 0.7 * max(widths) and sum(map(str.isalpha, whole)) >= 0.6 * len(whole)
 
 
 def _cell_by_cell(sides: Sequence[tuple[Row, Row]]) -> bool:

@@ -20,16 +20,17 @@ _LEADER = re.compile(r"(.*[^\s.…])\s*[.…][\s.…]{2,}(\d{1,5}|[ivxlc]{1,8})"
 _REST_OF_LEADER = re.compile(r"[.…][\s.…]{2,}(?:\d{1,5}|[ivxlc]{1,8})")
 _ENDS = (".", "!", "?", ":", ";", "”", '"', ")", "»", "。", "！", "？", "؟", "۔", "।")
 HYPHENS = "-\u2010\u00ad"
+_HYPHENS = tuple(HYPHENS)
 _PARTED = re.compile(rf"(\w[\w-]*)[{HYPHENS}]\Z")
 _NO_LETTERS = re.compile(r"[\W_]+")
 _FIRST_WORD = re.compile(r"\w+")
+_FIRST_LETTER = re.compile(r"[\W_0-9]*(\w?)")
 # After "pre- and post-" the hyphen stands for the second word's end. The short ones are syllables in other languages:
 # a conjunction is one word in so many.
 _CONJUNCTIONS = {"and", "or", "und", "oder", "bzw", "och"}
 _SHORT_CONJUNCTIONS = {"et", "ou", "y", "e", "o", "en", "of", "og", "to"}
 _ONE_IN, _FEWEST = 200, 3
 _LONGEST_HEADING = 3  # lines
-_START = 12  # characters
 _AROUND = 3  # lines above and below, which show how far a column reaches here
 
 
@@ -80,7 +81,7 @@ class Words:
 
     def join(self, before: str, after: str, between: str = " ") -> str:
         """The two as one text: a word that a hyphen parts is made whole, else they stand apart by `between`."""
-        parted = _PARTED.search(before) if before.endswith(tuple(HYPHENS)) else None
+        parted = _PARTED.search(before, before.rfind(" ") + 1) if before.endswith(_HYPHENS) else None
         if parted and (rest := _FIRST_WORD.match(after)):
             hyphen = self._hyphen(parted.group(1), rest.group(), before[-1], after[rest.end() : rest.end() + 1])
             return before[:-1] + hyphen + after
@@ -116,13 +117,14 @@ def paragraphs(lines: Sequence[Run], headings: Mapping[str, int], leading: float
     `headings` are the keys of the outline's entries, `leading` is the usual distance of lines in sizes of type.
     """
     column = _Column(lines, leading)
+    starts = {number for number, line in enumerate(lines) if may_be_heading(line.text, headings)} if headings else ()
     at = 0
     while at < len(lines):
-        end = at + _heading_at(lines, at, headings) if headings else at
+        end = at + _heading_at(lines, at, headings) if at in starts else at
         breaks: list[int] = []
         if end == at:
             end += 1
-            while end < len(lines) and not (headings and _heading_at(lines, end, headings)):
+            while end < len(lines) and not (end in starts and _heading_at(lines, end, headings)):
                 verdict = column.parted(at, end)
                 if verdict == _NEW:
                     break
@@ -206,8 +208,6 @@ def _first_word(line: Run) -> float:
 
 def _heading_at(lines: Sequence[Run], at: int, headings: Mapping[str, int]) -> int:
     """How many lines from `at` on are a heading of the outline; 0 if they are none."""
-    if not may_be_heading(lines[at].text, headings):
-        return 0
     key = ""
     for size in range(1, _LONGEST_HEADING + 1):
         if at + size > len(lines):
@@ -222,9 +222,10 @@ def _heading_at(lines: Sequence[Run], at: int, headings: Mapping[str, int]) -> i
 
 
 def may_be_heading(text: str, headings: Iterable[str]) -> bool:
-    """Whether any heading starts as `text` does: most lines are told from one by their first word."""
-    start = _letters(text[:_START]).lstrip("0123456789")
-    return not start or any(heading.startswith(start) for heading in headings)
+    """Whether any heading starts as `text` does: most lines are told from one by their first letter."""
+    found = _FIRST_LETTER.match(text)
+    start = found[1].casefold()[:1] if found else ""
+    return not start or start in {heading[:1] for heading in headings}
 
 
 def heading_key(text: str) -> str:

@@ -80,7 +80,7 @@ def parse(data: bytes, uri: str) -> Parsed:
         whole, recognised = _recognised(contents, unread, reader)
         body = _body_size(whole)
         sheets, running = _bare(whole, body)
-    legible = {sheet.number for sheet in sheets if sheet.runs and not _is_mute(sheet.runs)}
+    legible = {sheet.number for sheet in sheets if sheet.number in unread and sheet.runs and not _is_mute(sheet.runs)}
     builder = Builder()
     heading = compose(builder, sheets, contents.outline, body)
     pages = len(contents.sheets) + len(contents.damaged)
@@ -224,10 +224,8 @@ def _without(sheet: Sheet, places: set[int]) -> Sheet:
 
 
 def _is_mute(runs: Sequence[Run]) -> bool:
-    if all(run.text.isascii() for run in runs):
-        return False
-    text = "".join(run.text for run in runs)
-    return bool(_NO_LETTER.search(text)) and len(_NO_LETTER.findall(text)) > _MEANINGLESS * len(text)
+    text = "".join([run.text for run in runs])
+    return not text.isascii() and len(_NO_LETTER.findall(text)) > _MEANINGLESS * len(text)
 
 
 def _said(unread: Mapping[int, Reason]) -> list[str]:

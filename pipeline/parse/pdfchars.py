@@ -12,6 +12,7 @@ import re
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import repeat
 from typing import Any
 
@@ -22,12 +23,20 @@ _BOLD = re.compile(r"(?i:bold|black|heavy|demi|bx\d|sfsx|-medi\b)|[-,.f](?:Bd|Hv
 _MONO = re.compile(r"mono|courier|consol|menlo|typewriter|cmtt|sftt|inconsolata|lettergothic", re.I)
 _FORCE_BOLD, _FIXED_PITCH = 1 << 18, 1
 _FEWEST_LETTERS, _MOST_LETTERS = 100, 10_000  # that say how wide a font's are
+_NARROWEST = 0.75  # times the widest: else the line's last character stands further left than others
+_SAME = 0.01  # of the room of a letter
 _LONGEST_NAME = 128  # of a font, in bytes
+# How wide letters are beside each other in type for running text; any other counts as one.
+_WIDTHS = {
+    0.4: "ijl'‘’", 0.5: "ft.,:;!|/\\I[]", 0.6: 'r-()“”"`{}', 0.9: "ckszvxyJ", 1.2: "ABEKPSVXYFTZ",
+    1.3: "CDHNRUw", 1.4: "GOQ", 1.5: "mM", 1.7: "W",
+}  # fmt: skip
 
 #: A row a character: left, bottom, right, top in points.
 Boxes = NDArray[np.float64]
 
 
+@cache
 def bound(raw: Any, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
     """One of PDFium's functions, called with plain numbers and without letting go of the interpreter."""
     address = ctypes.cast(getattr(raw, name), ctypes.c_void_p).value or 0
@@ -35,33 +44,54 @@ def bound(raw: Any, name: str, result: Any, *arguments: Any) -> Callable[..., An
     return function
 
 
-class Font:
-    """What is known of a font: how it looks, and how wide its letters and the spaces between words are on average."""
+#: By code, and of any further one: how wide a character is beside others of its font; 0 if it is blank.
+WIDTHS = np.array([float(not chr(code).isspace()) for code in range(0x10000)])
+for _width, _letters in _WIDTHS.items():
+    WIDTHS[[ord(letter) for letter in _letters]] = _width
 
-    __slots__ = ("bold", "letters", "mono", "space", "spaces", "width")
+
+class Font:
+    """What is known of a font: how it looks, and how wide its letters and the spaces between words are on average.
+
+    Letters weigh what `WIDTHS` says; each the same in a font that turns out to give as much room to any, whatever it
+    is called.
+    """
+
+    __slots__ = ("alike", "bold", "letters", "mono", "pitch", "space", "spaces", "weight", "width")
 
     def __init__(self, name: str, flags: int) -> None:
         self.bold = bool(_BOLD.search(name) or flags & _FORCE_BOLD)
         self.mono = bool(_MONO.search(name) or flags & _FIXED_PITCH)
-        self.width = self.space = 0.0
+        self.width = self.space = self.weight = 0.0
         self.letters = self.spaces = 0
+        self.pitch = 0.0  # of the word seen last
+        self.alike = 0  # words of the pitch of the one before, less the others
 
-    def learn(self, letters: Sequence[int], lefts: Sequence[float], rights: Sequence[float], size: float) -> None:
+    def learn(
+        self, letters: Sequence[int], weight: float, lefts: Sequence[float], rights: Sequence[float], size: float
+    ) -> None:  # fmt: skip
         """Take in the words of a run: how many letters each has, from where to where it is, and their size."""
         if self.letters >= _MOST_LETTERS:
             return
-        width = sum(rights) - sum(lefts)
+        width = (sum(rights) - sum(lefts)) / size
         self.letters += sum(letters)
-        self.width += width / size
-        self.spaces += len(letters) - 1
-        self.space += (rights[-1] - lefts[0] - width) / size
+        self.weight += weight
+        self.width += width
+        self.spaces += len(lefts) - 1
+        self.space += (rights[-1] - lefts[0]) / size - width
+        longest = letters.index(max(letters))  # the others may be of other fonts
+        pitch = (rights[longest] - lefts[longest]) / size / letters[longest]
+        self.alike += 1 if abs(pitch - self.pitch) < _SAME * pitch else -1
+        self.pitch = pitch
 
-    def reach(self, letters: int, spaces: int) -> float:
-        """About how wide a line of so many letters and spaces is at most, in type sizes; 0 while that is unknown."""
+    def fits(self, letters: int, weight: float, spaces: int, width: float) -> bool:
+        """Whether a line of so many letters and spaces is about as wide as this, in type sizes; not while unknown."""
         if self.letters < _FEWEST_LETTERS:
-            return 0.0
+            return False
+        share = letters / self.letters if self.alike > 0 else weight / self.weight
         space = self.space / self.spaces if self.spaces else 0.25
-        return 1.03 * letters * self.width / self.letters + 1.2 * spaces * space + 0.6
+        most = 1.03 * share * self.width + 1.2 * spaces * space + 0.6
+        return _NARROWEST * most <= width <= most
 
 
 class Characters:
@@ -70,6 +100,7 @@ class Characters:
     def __init__(self, raw: Any) -> None:
         self._sizes: dict[tuple[float, float], float] = {}
         self._fonts: dict[tuple[bytes, int], Font] = {}
+        self._page_fonts: dict[int | None, Font] = {}
         self._matrix = array("f", (0,) * 6)
         handle, index, out = ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p
         self._get_box = bound(raw, "FPDFText_GetLooseCharBox", index, handle, index, out)
@@ -78,7 +109,13 @@ class Characters:
         self._get_size = bound(raw, "FPDFText_GetFontSize", ctypes.c_double, handle, index)
         self._get_angle = bound(raw, "FPDFText_GetCharAngle", ctypes.c_float, handle, index)
         self._get_matrix = bound(raw, "FPDFText_GetMatrix", index, handle, index, out)
-        self._get_font = bound(raw, "FPDFText_GetFontInfo", ctypes.c_ulong, handle, index, out, ctypes.c_ulong, out)
+        self._get_object = bound(raw, "FPDFText_GetTextObject", handle, handle, index)
+        self._get_font = bound(raw, "FPDFTextObj_GetFont", handle, handle)
+        self._get_name = bound(raw, "FPDFText_GetFontInfo", ctypes.c_ulong, handle, index, out, ctypes.c_ulong, out)
+
+    def turn_page(self) -> None:
+        """Forget what holds for one page: PDFium may give a font of the next one the address of another."""
+        self._page_fonts.clear()
 
     def boxes(self, handle: int | None, indices: Sequence[int]) -> Boxes:
         """The boxes of characters, each as high as its font."""
@@ -119,20 +156,21 @@ class Characters:
 
     def fonts(self, handle: int | None, indices: Sequence[int]) -> list[Font]:
         """The fonts of characters."""
-        count = len(indices)
-        names, flags = bytearray(_LONGEST_NAME * count), array("i", bytes(4 * count))
-        start = ctypes.addressof(ctypes.c_char.from_buffer(names)) if count else 0
-        flag = flags.buffer_info()[0]
-        places = range(start, start + _LONGEST_NAME * count, _LONGEST_NAME)
-        written = map(
-            self._get_font, repeat(handle), indices, places, repeat(_LONGEST_NAME), range(flag, flag + 4 * count, 4)
-        )
+        known = self._page_fonts
         fonts = []
-        for at, length in enumerate(written):
-            begin = _LONGEST_NAME * at
-            key = bytes(names[begin : begin + max(0, min(length, _LONGEST_NAME) - 1)]), flags[at]
-            font = self._fonts.get(key)
+        places = map(self._get_font, map(self._get_object, repeat(handle), indices))
+        for index, place in zip(indices, places, strict=True):
+            font = known.get(place)
             if font is None:
-                font = self._fonts[key] = Font(key[0].decode("latin-1"), key[1])
+                font = known[place] = self._font(handle, index)
             fonts.append(font)
         return fonts
+
+    def _font(self, handle: int | None, index: int) -> Font:
+        """The font of a character; the same for all that are called the same, on whichever page."""
+        name, flags = ctypes.create_string_buffer(_LONGEST_NAME), ctypes.c_int(0)
+        length = self._get_name(handle, index, ctypes.addressof(name), _LONGEST_NAME, ctypes.addressof(flags))
+        key = name.raw[: max(0, min(length, _LONGEST_NAME) - 1)], flags.value
+        if key not in self._fonts:
+            self._fonts[key] = Font(key[0].decode("latin-1"), key[1])
+        return self._fonts[key]

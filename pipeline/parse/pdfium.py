@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -114,9 +113,9 @@ class Pdf:
                 return None
             strokes = self._objects.strokes(page, view) if may_hold_table(runs, framed=True) else []
             frames = frames_of(rules_of(strokes))
-            if walls := walls_through(runs, frames):
+            if frames and (walls := walls_through(runs, frames)):
                 runs = self._text.runs(page, view, walls) or runs
-            if not frames and not may_hold_table(runs):
+            if strokes and not frames and not may_hold_table(runs):
                 strokes = []
             few = len(runs) < _FEW_RUNS
             fields, notes = pdfmarks.marks(raw, page, self._form, view)
@@ -184,13 +183,4 @@ class Pdf:
 
     def outline(self) -> Iterator[tuple[str, int, int]]:
         """Title, level (from 1) and page (from 1) of each bookmark, as far as the outline can be read."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # circular outlines and the like: what can be read is used
-            try:
-                for bookmark in self._document.get_toc():
-                    target = bookmark.get_dest()
-                    page = target.get_index() if target else None
-                    if page is not None:
-                        yield bookmark.get_title(), bookmark.level + 1, page + 1
-            except (self._error, UnicodeDecodeError, ctypes.ArgumentError):
-                return  # headings are a help, not the text
+        return pdfmarks.bookmarks(self._raw, self._document)

@@ -24,6 +24,7 @@ _ALL_OVER = 0.8  # of a page: scans have a margin at times
 _FEW_DRAWN = 20  # lines and frames on a page that is blank otherwise
 _MOST_SEGMENTS = 400
 _DEEPEST = 3
+_DEEPEST_OUTLINE = 15
 _PASSWORD_FIELD = 1 << 13
 _HIDDEN = 2 | 32  # flags of annotations that are not shown
 _CHECKED, _UNCHECKED = "\u2611", "\u2610"
@@ -186,6 +187,31 @@ def marks(raw: Any, page: Any, form: Any, view: View) -> tuple[Marks, Marks]:
         finally:
             raw.FPDFPage_CloseAnnot(annotation)
     return fields, notes
+
+
+def bookmarks(raw: Any, document: Any) -> Iterator[tuple[str, int, int]]:
+    """Title, level (from 1) and page (from 1) of each entry of the outline that leads to a page; an entry once."""
+    whole, mark, out = ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p
+    get_first = bound(raw, "FPDFBookmark_GetFirstChild", mark, mark, mark)
+    get_next = bound(raw, "FPDFBookmark_GetNextSibling", mark, mark, mark)
+    get_title = bound(raw, "FPDFBookmark_GetTitle", ctypes.c_ulong, mark, out, ctypes.c_ulong)
+    get_target = bound(raw, "FPDFBookmark_GetDest", mark, mark, mark)
+    get_page = bound(raw, "FPDFDest_GetDestPageIndex", whole, mark, mark)
+    handle = ctypes.cast(document, mark).value
+    seen: set[int] = set()
+
+    def walk(parent: int | None, level: int) -> Iterator[tuple[str, int, int]]:
+        entry = get_first(handle, parent)
+        while entry and entry not in seen:
+            seen.add(entry)
+            target = get_target(handle, entry)
+            if target and (page := get_page(handle, target)) >= 0:
+                yield string(get_title, entry), level, page + 1
+            if level < _DEEPEST_OUTLINE:
+                yield from walk(entry, level + 1)
+            entry = get_next(handle, entry)
+
+    return walk(None, 1)
 
 
 def links(raw: Any, page: Any, document: Any) -> Iterator[str]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.parse.bidi import Word, gaps_between, in_order, spelt
 from pipeline.parse.frame import walled
 from pipeline.parse.geometry import OBLIQUE, RTL, Box, Run, View, box_of, parted_by, turned
-from pipeline.parse.pdfchars import Boxes, Characters, Font
+from pipeline.parse.pdfchars import WIDTHS, Boxes, Characters, Font, bound
 
 # PDFium puts \ufffe in place of a hyphen that ends a line, and of the line's end; older ones \x02.
 _HYPHENS = ("\x02", "\ufffe")
@@ -49,6 +49,10 @@ class TextReader:
     def __init__(self, raw: Any) -> None:
         self._raw = raw
         self._characters = Characters(raw)
+        handle, index = ctypes.c_void_p, ctypes.c_int
+        self._count = bound(raw, "FPDFText_CountChars", index, handle)
+        self._get_text = bound(raw, "FPDFText_GetText", index, handle, index, index, ctypes.c_void_p)
+        self._map_index = bound(raw, "FPDFText_GetCharIndexFromTextIndex", index, handle, index)
 
     def runs(self, page: Any, view: View, walls: Sequence[Box] = ()) -> list[Run] | None:
         """The runs of `page` in the order of its content, parted by `walls`; None if its text cannot be read."""
@@ -56,21 +60,22 @@ class TextReader:
         if not textpage:
             return None
         try:
-            text, index = self._text(textpage)
             handle = ctypes.cast(textpage, ctypes.c_void_p).value
+            text, index = self._text(handle)
+            self._characters.turn_page()
             with np.errstate(invalid="ignore", over="ignore"):  # fonts may say that their letters are of any size
                 return _PageText(self._characters, handle, text, index, view, walls).runs()
         finally:
             self._raw.FPDFText_ClosePage(textpage)
 
-    def _text(self, textpage: Any) -> tuple[str, Callable[[int], int]]:
+    def _text(self, handle: int | None) -> tuple[str, Callable[[int], int]]:
         """The page's characters, and what maps the index of one to PDFium's."""
-        count = self._raw.FPDFText_CountChars(textpage)
+        count = self._count(handle)
         if count <= 0:
             return "", int
-        buffer = (ctypes.c_ushort * (2 * count + 2))()
-        written = max(0, self._raw.FPDFText_GetText(textpage, 0, count, buffer) - 1)
-        text = bytes(memoryview(buffer)[:written]).decode("utf-16-le", "surrogatepass")
+        buffer = np.empty(2 * count + 2, np.uint16)
+        written = max(0, self._get_text(handle, 0, count, buffer.ctypes.data) - 1)
+        text = buffer[:written].tobytes().decode("utf-16-le", "surrogatepass")
         if len(text) == written == count:
             return _named(text), int
         units: list[int] = []  # where each character starts, in UTF-16 units, as PDFium counts
@@ -78,8 +83,8 @@ class TextReader:
         for character in text:
             units.append(unit)
             unit += 1 + (character > "\uffff")
-        map_index = self._raw.FPDFText_GetCharIndexFromTextIndex
-        return _named(text), lambda index: max(0, map_index(textpage, units[index]))
+        map_index = self._map_index
+        return _named(text), lambda index: max(0, map_index(handle, units[index]))
 
 
 class _Whole(NamedTuple):
@@ -88,15 +93,17 @@ class _Whole(NamedTuple):
     font: Font
     size: float
     letters: int
+    weight: float
     spaces: int
 
 
 class _Part(NamedTuple):
-    """A run of a line, and what its words, from `first` to `last`, tell about its font."""
+    """A run of a line, and what its words tell about its font."""
 
     row: tuple[Any, ...]
     font: Font
-    lengths: Sequence[int]
+    letters: Sequence[int]
+    weight: float
     lefts: Sequence[float]
     rights: Sequence[float]
 
@@ -104,7 +111,7 @@ class _Part(NamedTuple):
 class _PageText:
     """The text of one page, line by line.
 
-    A line is as wide as its letters and spaces let expect: then three characters show where it stands. If it is wider,
+    A line is as wide as its letters and spaces let expect: then three characters show where it stands. If it is not,
     its words are looked at, for the gaps between columns; every eighth line's are, and all once there are gaps.
     """
 
@@ -128,6 +135,7 @@ class _PageText:
         # The first word of each line, and the first after the last.
         self._firsts = np.concatenate([[0], (lines[1:] != lines[:-1]).nonzero()[0] + 1, [len(lines)]])
         self._solid = solid[1:-1].nonzero()[0]
+        self._weights = np.append(0.0, np.cumsum(WIDTHS.take(codes, mode="clip")))  # before each character
         self._parts: dict[int, list[_Part]] = {}
 
     def runs(self) -> list[Run]:
@@ -142,7 +150,7 @@ class _PageText:
 
         def fits(number: int) -> bool:
             one = wholes.get(number)
-            return one is not None and widths[number] <= one.size * one.font.reach(one.letters, one.spaces)
+            return one is not None and one.font.fits(one.letters, one.weight, one.spaces, widths[number] / one.size)
 
         self._look_at([number for number in range(count) if not fits(number)])
         gaps = 0
@@ -191,11 +199,12 @@ class _PageText:
         at = [self._index(middles[number]) for number in numbers]
         fonts = self._characters.fonts(self._handle, at)
         sizes = self._characters.sizes(self._handle, at, (middle[numbers, 3] - middle[numbers, 1]).tolist())
+        weights = (self._weights[ends] - self._weights[starts]).tolist()
         wholes = {}
         for number, font, size in zip(numbers, fonts, sizes, strict=True):
             start, end = starts[number], ends[number]
             spaces = self._text.count(" ", start, end)
-            wholes[number] = _Whole(font, size, end - start - spaces, spaces)
+            wholes[number] = _Whole(font, size, end - start - spaces, weights[number], spaces)
         return wholes
 
     def _plain(
@@ -225,9 +234,9 @@ class _PageText:
         if number not in self._parts:
             self._look_at([number])
         parts = self._parts[number]
-        for row, font, lengths, lefts, rights in parts:
-            if lengths:
-                font.learn(lengths, lefts, rights, row[6])
+        for row, font, letters, weight, lefts, rights in parts:
+            if letters:
+                font.learn(letters, weight, lefts, rights, row[6])
         return [part.row for part in parts]
 
     def _look_at(self, numbers: Iterable[int]) -> None:
@@ -274,6 +283,7 @@ class _PageText:
         highs = np.maximum.reduceat(np.maximum(boxes[0, :, 3], boxes[1, :, 3]), cuts).tolist()
         begins, finishes = boxes[0, :, 0].tolist(), boxes[1, :, 2].tolist()
         lengths, start_of, end_of = (ends - starts).tolist(), starts.tolist(), ends.tolist()
+        weights = (self._weights[ends] - self._weights[starts]).tolist()
         lines = (np.searchsorted(heads, cuts, "right") - 1).tolist()
         spans = list(pairwise([*cuts.tolist(), len(start_of)]))
         # The longest word shows the type; what stands at either end may be a mark, or raised.
@@ -293,7 +303,8 @@ class _PageText:
             text = self._said(start_of[first], end_of[last - 1], end_of[last_of[line] - 1])
             row = (text, lefts[run], rights[run], bases[run], lows[run], highs[run], sizes[run], bold, mono, turn)
             known = slice(first, first if turn else last)
-            self._parts[line_numbers[line]].append(_Part(row, font, lengths[known], begins[known], finishes[known]))
+            part = _Part(row, font, lengths[known], sum(weights[known]), begins[known], finishes[known])
+            self._parts[line_numbers[line]].append(part)
 
     def _turned_parts(self, start: int, end: int) -> list[_Part]:
         """The runs of a line with words that run from right to left."""
@@ -324,7 +335,7 @@ class _PageText:
             text = " ".join(word.text for word in here)
             base = self._bases([here[0].start], [turn])[0]
             box = min(lefts), max(rights), base, min(lows), max(highs)
-            parts.append(_Part((text, *box, size, font.bold, font.mono, turn), font, (), (), ()))
+            parts.append(_Part((text, *box, size, font.bold, font.mono, turn), font, (), 0.0, (), ()))
         return parts
 
     # -- characters ------------------------------------------------------------------------------------------------

@@ -106,3 +106,21 @@ def test_what_is_drawn_without_being_a_table_is_text() -> None:
     plain = blocks(parse(pdf(text), "a.pdf"))
     assert blocks(parse(pdf([*text, *_frame([50, 400], [760, 610])]), "a.pdf")) == plain
     assert blocks(parse(pdf([*text, *_frame([50, 320, 400, 450], [760, 660, 610, 590])]), "a.pdf")) == plain
+
+
+@pytest.mark.parametrize(
+    ("font", "before", "cells", "beside"),
+    [
+        ("F", ["WOMEN MAKE MOONWORK", "NO MAN KNOWS WHOM", "MARGARET GOES HOME"], ("illicit till", "filial list"), 98),
+        ("M", _TEXT, ("4d494d45", "6963000a"), 118),
+    ],
+)
+def test_a_gap_is_found_whatever_letters_are_beside_it(
+    font: str, before: list[str], cells: tuple[str, str], beside: int
+) -> None:
+    """A gap parts cells, though their letters are narrower or wider than those before, in type of one pitch or not."""
+    prose: list[Mark] = [(50, 700 - 12 * at, 10, before[at % len(before)], font) for at in range(18)]
+    row = [(50, cells[0]), (beside, cells[1])]
+    table: list[Mark] = [(x, 680 - 12 * at, 10, text, font) for at in range(4) for x, text in row]
+    found = blocks(parse(pdf(prose, prose, [(50, 700, 10, "Heights:", font), *table]), "a.pdf"))
+    assert found[-1] == ("table", "\n".join([" | ".join(cells)] * 4))
