@@ -48,7 +48,7 @@ def _hang_in_a_program() -> None:
 def _balloon() -> None:
     while True:
         _kept.append(bytearray(8 << 20))
-        time.sleep(0.001)
+        time.sleep(0.005)
 
 
 def _balloon_in_c() -> None:
