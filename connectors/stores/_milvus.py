@@ -53,7 +53,8 @@ def _test(condition: Condition) -> str:
     if key is not None:
         path = f"{name}[{literal(key)}]"
         if condition.operator in ("=", "!="):
-            equal = f"({path} == {literal(value)} or json_contains({path}, {literal(value)}))"
+            # Lite takes a negative number in a list only.
+            equal = f"({path} == {literal(value)} or json_contains_any({path}, [{literal(value)}]))"
             return equal if condition.operator == "=" else f"(not exists {path} or not {equal})"
         return f"{path} {condition.operator} {literal(value)}"
     if isinstance(value, bool) or isinstance(value, str) == (name in INTEGERS):

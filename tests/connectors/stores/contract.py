@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connectors.stores import open_store
@@ -512,7 +512,7 @@ class VectorStoreContract:
         rng = np.random.default_rng(2)
 
         def metadata(n: int) -> dict[str, Any]:
-            values: list[Any] = [*WORDS, 0, 3, 3.0, -1.5, None, [], ["it's", "plain"], [3, "שלום"], True, False]
+            values: list[Any] = [*WORDS, 0, 3, 3.0, -1.5, None, [], ["it's", "plain"], [3, -1.5, "שלום"], True, False]
             if not self.tells_booleans:
                 values = [value for value in values if not isinstance(value, bool)]
             found = {key: values[rng.integers(len(values))] for key in KEYS if rng.random() < 0.7}
@@ -539,6 +539,8 @@ class VectorStoreContract:
 
         @settings(max_examples=self.filters, deadline=None, database=None)
         @given(st.lists(condition, min_size=1, max_size=3))
+        @example([Condition("metadata.kind", "=", -1.5)])
+        @example([Condition("metadata.kind", "!=", -1)])
         def check(conditions: Sequence[Condition]) -> None:
             expected = sorted(one.record_id for one in points if all(holds(c, one.payload) for c in conditions))
             assert store.count(conditions) == len(expected)

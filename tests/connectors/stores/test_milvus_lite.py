@@ -153,7 +153,7 @@ class TestMilvusLite(VectorStoreContract):
         (Condition('metadata.a"]', "<", 3), 'metadata["a\\"]"] < 3'),
         (
             Condition("metadata.k", "!=", True),
-            '(not exists metadata["k"] or not (metadata["k"] == true or json_contains(metadata["k"], true)))',
+            '(not exists metadata["k"] or not (metadata["k"] == true or json_contains_any(metadata["k"], [true])))',
         ),
     ],
 )

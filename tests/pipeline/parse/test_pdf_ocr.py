@@ -79,6 +79,7 @@ def test_without_the_program_such_pages_are_named(tmp_path: Path, monkeypatch: p
 def test_a_scan_with_a_stamp_on_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What OCR sees beside a page's own words is added to them; the words themselves stay as the file has them."""
     stand_in(tmp_path, monkeypatch, _TABLE.format(lines=_LINES))
+    monkeypatch.setenv("CORPUSVEC_OCR_LANGUAGES", "eng")
     parsed = parse(pdf([*_PICTURE, (60, 740, 10, "Received in May")]), "a.pdf")
     obeys_the_law(parsed)
     assert sorted(text for _, text in blocks(parsed)) == [
@@ -86,8 +87,10 @@ def test_a_scan_with_a_stamp_on_it_is_read(tmp_path: Path, monkeypatch: pytest.M
     ]  # fmt: skip
     assert parsed.metadata == {"pages": 1, "ocr_pages": [1]}
     assert parsed.warnings == []
+    monkeypatch.delenv("CORPUSVEC_OCR_LANGUAGES")
     over = parse(pdf([*_PICTURE, (96, 692, 24, "THE DEED of the")]), "a.pdf")
     assert over.text.casefold().count("the deed") == over.text.count("THE DEED") == over.text.count("parish") == 1
+    assert [warning.split(",")[0] for warning in over.warnings] == ["its scanned pages were read as English"]
 
 
 def test_a_scan_with_a_stamp_on_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
