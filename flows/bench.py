@@ -207,8 +207,8 @@ class _Distinct:
 class HostMeter:
     """How many of the host's cores were busy, on average: with coordinating, with parsing, and with feeding engines.
 
-    Processor time of each process over the clock; nothing where there is no /proc. Processes that ended meanwhile are
-    counted as parsers, which nothing else is that starts and ends during a run.
+    Processor time of each process over the clock; where there is no /proc, only that of coordinating. Processes that
+    ended meanwhile are counted as parsers: nothing else starts and ends during a run.
     """
 
     def __enter__(self) -> HostMeter:
@@ -229,11 +229,20 @@ def _processor_seconds() -> Counter[str]:
     )
     for pid in descendants(os.getpid()):
         with suppress(OSError):
-            role = "engines" if b"pipeline.workers" not in Path(f"/proc/{pid}/cmdline").read_bytes() else "parsing"
-            # Behind the name, which may hold spaces: user and system time are the 12th and 13th, in ticks.
-            ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-            spent[role] += sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            for module, role in (b"pipeline.workers", "parsing"), (b"pipeline.embed.worker", "engines"):
+                if module in command:
+                    spent[role] += sum(map(_seconds_of, (pid, *descendants(pid))))
     return spent
+
+
+def _seconds_of(pid: int) -> float:
+    """Processor time of a process."""
+    with suppress(OSError):
+        # Behind the name, which may hold spaces: user and system time are the 12th and 13th, in ticks.
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 class IdleMeter:

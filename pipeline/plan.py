@@ -26,8 +26,8 @@ _BYTES_PER_TOKEN = 4
 _BYTES_PER_TOKEN_OFFICE = 40
 _OFFICE = re.compile(r"\.(pdf|docx?|pptx?|xlsx?|odt|epub|zip|msg)$", re.IGNORECASE)
 
-# The first work unit is an eighth of a full one, the next ones twice as much each: engines have work sooner.
-_FIRST_UNIT = 1 / 8
+# How often the first work unit is half of a full one; each after it is twice as big. So engines have work sooner.
+_HALVED = 3
 
 #: Which documents of a listing a run takes; all of them unless it is a backfill.
 Selection = Callable[[Listed], bool]
@@ -86,8 +86,7 @@ class Planner:
         tokens = number = 0
         for listed in self._unsettled():
             weight = estimate_tokens(listed.item)
-            most = self._limits.unit_tokens * min(1.0, _FIRST_UNIT * 2**number)
-            full = tokens + weight > most or len(batch) >= self._limits.unit_documents
+            full = tokens + weight > most_tokens(number, self._limits) or len(batch) >= self._limits.unit_documents
             if batch and full:
                 yield Unit(number, batch, tokens)
                 batch, tokens, number = [], 0, number + 1
@@ -237,6 +236,11 @@ def was_loaded(listed: Listed) -> bool:
 def was_begun(listed: Listed) -> bool:
     """Whether a run that was killed began to load it for the first time: the collection may hold a part of it."""
     return listed.previous is not None and listed.previous["status"] == LOADING
+
+
+def most_tokens(number: int, limits: Limits) -> int:
+    """How many tokens work unit `number` of a run (from 0) may have: an eighth of a full one, a quarter, half, all."""
+    return limits.unit_tokens >> max(_HALVED - number, 0)
 
 
 def estimate_tokens(item: Item) -> int:

@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flows import Corpus
+from pipeline.config import Limits
 from pipeline.embed.vllm import VllmEmbedder
 from pipeline.errors import RecipeMismatch, Terminal, Transient, UsageError
-from pipeline.plan import Unit
+from pipeline.plan import Unit, most_tokens
 from pipeline.report import Report
 from pipeline.types import Point, Vectors
 
@@ -385,3 +388,11 @@ def test_the_first_work_units_are_smaller(workplace: Path, opened: Callable[...,
     corpus = opened(limits={"unit_tokens": 1_000})
     assert counts(corpus.ingest(str(docs), submit=submit)) == {"seen": 30, "new": 30}
     assert [round(tokens / 100) for tokens in estimated] == [1, 2, 5, 10, 10, 2]
+
+
+@given(number=st.integers(0, 10**6), tokens=st.integers(1, 10**9))
+def test_a_work_unit_is_never_above_the_limit(number: int, tokens: int) -> None:
+    """However many units a run has, none may have more than the settings say, and all but the first few as much."""
+    limits = Limits(unit_tokens=tokens)
+    assert most_tokens(number, limits) <= most_tokens(number + 1, limits) <= tokens
+    assert most_tokens(number + 3, limits) == tokens
