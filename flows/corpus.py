@@ -342,8 +342,12 @@ class Corpus:
     def store(self) -> VectorStore:
         """The vector database's collection."""
         from connectors.stores import open_store
+        from pipeline.embed.settings import likely_device
 
-        return open_store(self.settings.store, self.settings.collection)
+        apart = self.settings.limits.store_process
+        if apart is None:
+            apart = self.settings.embedder == "vllm" and likely_device(self.settings.engine) == "cuda"
+        return open_store(self.settings.store, self.settings.collection, apart)
 
     @property
     def embedder(self) -> Embedder:

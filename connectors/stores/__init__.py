@@ -6,6 +6,7 @@ Nothing here imports a vendor: that happens when a store is constructed, so that
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from pipeline.errors import UsageError
 from pipeline.ports import VectorStore
@@ -14,17 +15,22 @@ from pipeline.ports import VectorStore
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 
 
-def open_store(url: str, collection: str) -> VectorStore:
+def open_store(url: str, collection: str, apart: bool = False) -> VectorStore:
     """The store that `url` spells; touches neither network nor disk (`VectorStore.open` does).
 
     `edge:PATH` is an index in this process, in files under PATH. `qdrant:URL` is a Qdrant server; `qdrant:local:PATH`
     and `qdrant::memory:` are the client's own small stand-in for one. `milvus:PATH.db` is Milvus Lite in this process,
-    `milvus:URL` a Milvus server. Raises UsageError on any other spelling, MissingExtra if a package is absent.
+    `milvus:URL` a Milvus server. With `apart` a process of its own writes to it (`_apart`), but for Milvus Lite and the
+    stand-in. Raises UsageError on any other spelling, MissingExtra if a package is absent.
     """
     if not _NAME.fullmatch(collection):
         raise UsageError(
             f"'{collection}' cannot name a collection: use letters, digits and _, beginning with no digit, 200 at most"
         )
+    if apart and re.match(r"edge:|\w+:\w+://", url):
+        from connectors.stores._apart import StoreApart
+
+        return StoreApart(partial(open_store, url, collection))
     scheme, _, rest = url.partition(":")
     if re.match(r"\w+://[^/]*@", rest):
         # It would be kept in ledgers, reports and logs.

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.errors import CorpusvecError, Rejected, Terminal, Transient
+from pipeline.errors import CorpusvecError, RecipeMismatch, Rejected, Terminal, Transient, UsageError
 from pipeline.workers.pulse import on_beat
 
 #: How much later than its parent a worker ends itself, in seconds: only a parent that died does not do it in time.
@@ -70,7 +70,7 @@ def _send(sink: BinaryIO, sound: bool, answer: object) -> None:
 
 def _plain(error: BaseException) -> CorpusvecError:
     """Of a kind that any process can unpickle."""
-    for kind in (Rejected, Transient, Terminal):
+    for kind in (Rejected, Transient, UsageError, RecipeMismatch, Terminal):
         if isinstance(error, kind):
             return kind(str(error))
     return Terminal(f"{type(error).__name__}: {error}")

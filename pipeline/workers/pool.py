@@ -230,7 +230,10 @@ class Pool(Generic[Request, Answer]):
 
     def _fresh(self, check: Callable[[], None]) -> Worker:
         check()
-        return Worker(self._start, self._seconds, self._megabytes, self._lifeline[0], self._scratch.path, check)
+        return Worker(
+            self._start, self._seconds, self._megabytes, self._lifeline[0], self._scratch.path, check,
+            "parse_workers = 0",
+        )  # fmt: skip
 
 
 def _settle(job: _Job, reply: Reply) -> None:

@@ -32,11 +32,15 @@ Reply = tuple[bool, Any]
 
 
 class Lost(Exception):
-    """No answer: why, in words. `doubtful` if the work before this request may be to blame."""
+    """No answer: why, in words. `doubtful` if the work before this request may be to blame.
 
-    def __init__(self, reason: str, doubtful: bool) -> None:
+    `code` is how the process ended by itself, as `subprocess` says it; None if we ended it.
+    """
+
+    def __init__(self, reason: str, doubtful: bool, code: int | None = None) -> None:
         super().__init__(reason)
         self.doubtful = doubtful
+        self.code = code
 
 
 class Worker:
@@ -44,7 +48,7 @@ class Worker:
 
     `seconds` (anew from each beat of `pulse`) and `megabytes` (resident memory, with the programs that it runs) are
     what a request may take; `check` is called while one waits, and raises if it is not to wait any longer. Its
-    temporary files are in a folder of its own under `folder`, and end with it.
+    temporary files are in a folder of its own under `folder`, and end with it. `needless` is the setting without it.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Worker:
         lifeline: int,
         folder: str,
         check: Callable[[], None],
+        needless: str,
     ) -> None:
         self._seconds, self._bytes = seconds, megabytes * 10**6
         self._folder = tempfile.mkdtemp(dir=folder)
@@ -88,7 +93,7 @@ class Worker:
             sound, trouble = False, lost
         if not sound:
             self.kill()
-            raise Terminal(f"a process for parsing does not start: {trouble}; with parse_workers = 0 none is needed")
+            raise Terminal(f"a process of its own does not start: {trouble}; with {needless} none is needed")
 
     def ask(self, requests: Sequence[bytes], seconds: float, check: Callable[[], None]) -> list[Reply]:
         """The replies to pickled `requests`, in order. Raises Lost, or what `check` does; it is dead then."""
@@ -143,9 +148,9 @@ class Worker:
         if code == -signal.SIGALRM:
             return self._too_long()
         if code == -signal.SIGKILL:
-            return Lost("the system killed the process that parsed it, most likely for lack of memory", doubtful=True)
+            return Lost("the system killed the process that parsed it, most likely for lack of memory", True, code)
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        return Lost(f"the parser crashed on it: its process ended {how}", doubtful=True)
+        return Lost(f"the parser crashed on it: its process ended {how}", True, code)
 
     def _too_long(self) -> Lost:
         return Lost(

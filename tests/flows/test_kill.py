@@ -174,6 +174,38 @@ class TestServerKilled:
             assert self.points(url, "nightly") == self.points(url, "fresh")
 
 
+@pytest.mark.parametrize("at", [("upsert", 1), ("ids_of", 3), ("delete", 0), ("flush", 1), ("flush", 2)])
+def test_the_process_of_an_embedded_store_killed(
+    at: tuple[str, int], workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run goes on with another, and its points are those of a run that nothing disturbed."""
+    monkeypatch.setattr("pipeline.schedule.RETRY_PAUSES", (0.0, 0.0, 0.0))
+    (workplace / "docs").mkdir()
+    limits = {"unit_documents": 1, "unit_tokens": 1, "parse_workers": 0, "store_process": True}
+    flags: dict[str, Any] = {"recipe": {"chunk_tokens": 48}, "limits": limits}
+
+    def night(collection: str, effects: Effects | None = None) -> Mapping[str, Any]:
+        with open_corpus(effects, store="edge:index", collection=collection, **flags) as corpus:
+            corpus.ingest("docs")
+            assert corpus.audit("docs").as_dict()["findings"] == []
+            return points_of(corpus)
+
+    def kill(_: str) -> None:
+        for child in psutil.Process().children():
+            if "pipeline.workers" in child.cmdline()[-1]:
+                killed.append(child.pid)
+                child.kill()
+
+    killed: list[int] = []
+    for word in ("is", "will be"):
+        for topic in ("pump", "valve", "lamp"):
+            (workplace / "docs" / f"{topic}.md").write_text(text_of(topic).replace("number 2 is", f"number 2 {word}"))
+        effects = Effects(at, kill)
+        night("nightly", effects)
+    assert killed
+    assert night("nightly") == night("fresh")
+
+
 class Killing(Effects):
     """Calls `kill` before the first effect of a name."""
 

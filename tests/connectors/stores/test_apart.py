@@ -1,0 +1,160 @@
+"""A store in a process of its own: the contract, who gets one, and what happens when either process dies."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import psutil
+import pytest
+
+from connectors.stores import open_store
+from pipeline.errors import Terminal, Transient
+from pipeline.ports import VectorStore
+
+from .contract import SPEC, VectorStoreContract, ids, point, sentence
+from .script import assert_nothing_is_lost
+
+ROOT = Path(__file__).parents[3]
+
+# Works for ever, and says after each operation that the store has acknowledged it.
+_WRITER = """
+import sys
+from connectors.stores import open_store
+from tests.connectors.stores.contract import SPEC
+from tests.connectors.stores.script import apply, operations
+
+store = open_store(sys.argv[1], "docs", apart=True)
+store.open(SPEC)
+for operation in operations(int(sys.argv[2])):
+    apply(store, operation)
+    print("done", flush=True)
+"""
+
+
+def processes() -> list[psutil.Process]:
+    """Those that workers live in: of this one's, and not dead."""
+    alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in alive if "pipeline.workers" in child.cmdline()[-1]]
+
+
+class TestEdgeApart(VectorStoreContract):
+    filters: ClassVar[int] = 60
+    remote: ClassVar[bool] = False
+
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"edge:{tmp_path}/index"
+
+    @pytest.fixture
+    def store(self, url: str, collection: str) -> Iterable[VectorStore]:
+        store = open_store(url, collection, apart=True)
+        assert store.open(SPEC) == SPEC
+        before = len(processes())
+        store.upsert([])
+        assert len(processes()) == before + 1, "it has moved"
+        yield store
+        store.close()
+
+    def test_average_length_cut_short(self, store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The process killed in the middle of a change of the average length: that can be told, and done again."""
+        store.upsert([point("fox " + "pad " * 9, n=n) for n in range(2_000)])
+        (process,) = processes()
+        stamp = Path(store.url.removeprefix("edge:"), store.collection, "stamp.json")
+        with ThreadPoolExecutor(1) as pool:
+            tuning = pool.submit(store.set_average_length, 1_000.0)
+            while "-1000" not in stamp.read_text():
+                assert not tuning.done()
+            process.kill()
+            with pytest.raises(Transient):
+                tuning.result()
+        found = store.open(SPEC)
+        assert found is not None
+        assert found.average_length == -1_000.0
+        store.set_average_length(20.0)
+        assert store.open(SPEC) == SPEC
+        assert len({round(hit.score, 5) for hit in store.search_bm25("fox", 5_000)}) == 1
+
+    def test_who_only_reads_starts_nothing(self, url: str) -> None:
+        """Opening, making and reading a collection take no process; the first write does; closing ends it."""
+        before = processes()
+        store = open_store(url, "docs", apart=True)
+        assert store.open() is None
+        assert store.open(SPEC) == SPEC
+        assert (store.count(), list(store.scroll()), store.search_bm25("a", 3)) == (0, [], [])
+        assert processes() == before
+        store.upsert([point("one")])
+        assert len(processes()) == len(before) + 1
+        assert store.count() == len(list(store.scroll())) == 1
+        store.close()
+        assert processes() == before
+
+    def test_two_read_all_at_once(self, store: VectorStore) -> None:
+        """Two scrolls side by side each see every point once."""
+        points = [point(f"t{n}", n=n) for n in range(1_200)]
+        store.upsert(points)
+        one, other = store.scroll(), store.scroll()
+        seen = list(zip(ids(one), ids(other), strict=True))
+        assert sorted(first for first, _ in seen) == sorted(second for _, second in seen) == sorted(ids(points))
+
+    def test_its_process_killed(self, url: str) -> None:
+        """What was written stays; the call that finds the process dead is one to be tried again, and then works."""
+        before = processes()
+        store = open_store(url, "docs", apart=True)
+        store.open(SPEC)
+        store.upsert([point("one")])
+        (process,) = [each for each in processes() if each not in before]
+        process.kill()
+        with pytest.raises(Transient) as caught:
+            store.upsert([point("two", n=1)])
+        assert "'docs'" in sentence(caught.value)
+        assert store.count() == 1
+        store.upsert([point("two", n=1)])
+        assert store.count() == 2
+        (process,) = [each for each in processes() if each not in before]
+        process.kill()
+        store.close()
+        assert processes() == before
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_killed(self, url: str, seed: int) -> None:
+        """Its owner is killed at any moment: the process ends with it, and nothing acknowledged is lost."""
+        command = [sys.executable, "-c", _WRITER, url, str(seed)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+            assert process.stdout is not None
+            done = process.stdout.readline().count("done")
+            time.sleep(random.Random(seed).uniform(0, 0.7))
+            children = psutil.Process(process.pid).children(recursive=True)
+            assert children
+            process.kill()
+            done += process.stdout.read().count("done")
+        _, alive = psutil.wait_procs(children, timeout=30)
+        assert alive == []
+        store = open_store(url, "docs", apart=True)
+        assert store.open(SPEC) == SPEC
+        assert_nothing_is_lost(store, done, seed)
+        store.close()
+
+    def test_what_it_raises(self, store: VectorStore) -> None:
+        """An error of the store's is told as it is without a process."""
+        with pytest.raises(Terminal, match=r"8.*5"):
+            store.upsert([point("t", vector=np.ones(5, np.float32))])
+
+
+@pytest.mark.parametrize("url", ["qdrant::memory:", "qdrant:local:{}/local", "milvus:{}/lite.db"])
+def test_what_lives_here_stays_here(url: str, tmp_path: Path) -> None:
+    """What is in this process's memory, or is served by it, is written to from here whatever is asked."""
+    store = open_store(url.format(tmp_path), "docs", apart=True)
+    store.open(SPEC)
+    before = processes()
+    store.upsert([point("one")])
+    assert store.count() == 1
+    assert processes() == before
+    store.close()
