@@ -25,9 +25,9 @@ from pipeline.embed.model import Model, load_model
 from pipeline.embed.pool import Pool
 from pipeline.embed.settings import likely_device
 from pipeline.embed.shapes import PEAK_FLOPS, REACHED_FLOPS, SHAPES, dummy_model, made_up_words
+from pipeline.embed.tokenizer import token_hash
 from pipeline.embed.vllm import VllmEmbedder, open_dummy, start_dummies, start_engine
 from pipeline.ingest import vectors_of
-from pipeline.prepare import table_of_chunks
 from pipeline.types import Vectors
 from pipeline.workers.family import descendants
 
@@ -51,6 +51,8 @@ _WORDS = (
 
 # Two engines are on the device at once, the bare one and the pipeline's, of which one computes.
 _SHARED_MEMORY = 0.45
+# That many documents, an eighth of them before the clock starts: every process is up, every batch was compiled for.
+_MOST_WARMING = 1_000
 # Texts of a dummy model's documents: about six chunks each, so that few chunks are a short remainder.
 _CHUNKS_A_DOCUMENT = 6
 
@@ -62,7 +64,7 @@ def measure(
     """Tokens/s of bare `LLM.embed`, of the pool of engines, and of the whole pipeline (files → Parquet and index).
 
     Each round embeds every chunk once each way, taking turns at going first; figures are medians over rounds, ratios
-    the medians of the rounds' ratios. Engines start, and run once to warm up, before the clock does. The bare engine
+    the medians of the rounds' ratios. Engines start, and embed other documents, before the clock does. The bare engine
     is one, on one device, whatever `gpus` is. With a `shape` (of `pipeline.embed.shapes.SHAPES`) the weights are made
     up, and the share of the arithmetic roof is given for an H200: `Shape.flops` a second over 989 TFLOP/s (the data
     sheet's dense bf16) and over 790 (the largest products' own speed), a GPU.
@@ -79,11 +81,11 @@ def measure(
     model = dummy_model(shape, recipe.quantization) if shape else load_model(recipe)
     with tempfile.TemporaryDirectory(prefix="corpusvec-bench-") as scratch:
         folder = Path(scratch)
+        words = (_CHUNKS_A_DOCUMENT * (tokens_per_chunk or 512),) * 2 if shape else (60, 240)
+        vocabulary = made_up_words(50_000) if shape else _WORDS
+        make_documents(folder / "warming-up", -(-min(documents, _MOST_WARMING) // 8), words, 1, vocabulary)
         if not sources:
-            words = (_CHUNKS_A_DOCUMENT * (tokens_per_chunk or 512),) * 2 if shape else (60, 240)
-            make_documents(
-                folder / "documents", documents, words, vocabulary=made_up_words(50_000) if shape else _WORDS
-            )
+            make_documents(folder / "documents", documents, words, 0, vocabulary)
             sources = [str(folder / "documents")]
         # The pool first: its processes would inherit what the bare engine sets in this one's environment.
         pool = (start_dummies if shape else start_engine)(model, engine)
@@ -104,33 +106,31 @@ def _measure(
     settings: Settings, sources: Sequence[str], rounds: int, folder: Path, model: Model, bare: VllmEmbedder, pool: Pool,
     shape: str | None,
 ) -> dict[str, Any]:  # fmt: skip
-    embedder = _Distinct(pool) if shape else pool
+    embedder = _Witness(pool, distinct=shape is not None)
 
-    def ingest(name: str) -> tuple[Corpus, Any]:
+    def open_corpus(name: str) -> Corpus:
         corpus = Corpus(_in(settings, folder / name), embedder=embedder)
         corpus.model = model
         # The model's weights are hashed once a process: part of its start, like the engine's.
         _ = corpus.recipe
-        return corpus, lambda: corpus.ingest(*sources)
+        return corpus
 
-    warm, begin = ingest("warm")
-    report = begin()
-    ids = _token_ids(warm)
-    warm.close()
-    tokens = sum(map(len, ids))
-    prompts = [{"prompt_token_ids": list(row)} for row in ids]
-    arrays = [np.asarray(row, np.int32) for row in ids]
-    bare.llm.embed(prompts[: len(prompts) // 8 + 1], use_tqdm=False)
-    seconds: dict[str, list[float]] = {"engine": [], "pool": [], "pipeline": []}
+    with open_corpus("warm") as corpus:
+        corpus.ingest(str(folder / "warming-up"))
+    bare.llm.embed([{"prompt_token_ids": list(row)} for row in embedder.given], use_tqdm=False)
+    ids: list[Sequence[int]] = []
+    prompts: list[dict[str, list[int]]] = []
+    seconds: dict[str, list[float]] = {"pipeline": [], "engine": [], "pool": []}
     idle: dict[str, list[float]] = {name: [] for name in seconds}
     stages: dict[str, float] = {}
     cores: dict[str, float] = {}
     for number in range(rounds):
-        corpus, begin = ingest(f"round-{number}")
+        embedder.given.clear()
+        corpus = open_corpus(f"round-{number}")
         turns: list[tuple[str, Callable[[], Any]]] = [
+            ("pipeline", lambda corpus=corpus: corpus.ingest(*sources)),
             ("engine", lambda: bare.llm.embed(prompts, use_tqdm=False)),
-            ("pool", lambda: pool.embed(arrays)),
-            ("pipeline", begin),
+            ("pool", lambda: pool.embed(ids)),
         ]
         for name, turn in turns if number % 2 == 0 else reversed(turns):
             with IdleMeter() as meter, HostMeter() as host:
@@ -138,12 +138,16 @@ def _measure(
                 result = turn()
                 seconds[name].append(time.perf_counter() - started)
             idle[name] += meter.share
-            print(f"{name}: {tokens / seconds[name][-1]:,.0f} tokens/s", file=sys.stderr, flush=True)
             if name == "pipeline":
-                assert result.embedded_tokens == tokens, "the pipeline embeds what the bare engine does"
-                cores = host.cores
+                if not ids:  # what it embedded is what the others are given
+                    ids.extend(_stored(embedder.given, corpus))
+                    prompts.extend({"prompt_token_ids": np.asarray(row).tolist()} for row in ids)
+                assert result.embedded_tokens == sum(map(len, ids)), "the pipeline embeds what the bare engine does"
+                report, cores = result, host.cores
                 stages = {stage: round(value, 2) for stage, value in result.seconds.items()}
+            print(f"{name}: {sum(map(len, ids)) / seconds[name][-1]:,.0f} tokens/s", file=sys.stderr, flush=True)
         corpus.close()
+    tokens = sum(map(len, ids))
     speeds = {name: [tokens / value for value in each] for name, each in seconds.items()}
 
     def ratio(name: str) -> float:
@@ -184,16 +188,24 @@ def _measure(
     return result
 
 
-class _Distinct:
-    """A dummy model's vectors, told apart: its weights give all texts nearly the same, which no gate lets through."""
+class _Witness:
+    """The pool, and what it was `given`.
 
-    def __init__(self, pool: Pool) -> None:
+    A dummy model's vectors are told apart: its weights give all texts nearly the same, which no gate lets through.
+    """
+
+    def __init__(self, pool: Pool, distinct: bool) -> None:
         self.dimensions = pool.dimensions
-        self._pool = pool
+        self.given: list[Sequence[int]] = []
+        self._pool, self._distinct = pool, distinct
 
     def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
-        """As the pool's, with something of the text's own in the first places."""
-        vectors = np.nan_to_num(self._pool.embed(token_ids))
+        """As the pool's; `distinct`, with something of the text's own in the first places."""
+        self.given += token_ids
+        vectors = self._pool.embed(token_ids)
+        if not self._distinct:
+            return vectors
+        vectors = np.nan_to_num(vectors)
         seeds = np.array([zlib.crc32(np.asarray(ids, np.int32).tobytes()) for ids in token_ids], np.float64)
         for place in range(min(8, self.dimensions)):
             vectors[:, place] += np.sin(seeds * (place + 1) * 0.618)
@@ -291,15 +303,12 @@ def make_documents(
         (folder / f"{number:06}.txt").write_text(" ".join(sentences), encoding="utf-8")
 
 
-def _token_ids(corpus: Corpus) -> list[Sequence[int]]:
-    """What the engine got for the corpus: each different text once, as the pipeline embeds it."""
-    unique: dict[str, Sequence[int]] = {}
-    for part in table_of_chunks(corpus.checkpoints, corpus.recipe).current(["token_hash", "context", "text"]):
-        for row in part.to_pylist():
-            text = corpus.recipe.rules.prompt + (f"{row['context']}\n" if row["context"] else "") + row["text"]
-            unique.setdefault(row["token_hash"], corpus.tokenizer.encode(text).ids)
-    assert len(unique) == len(vectors_of(corpus.checkpoints, corpus.recipe))
-    return list(unique.values())
+def _stored(given: Sequence[Sequence[int]], corpus: Corpus) -> list[Sequence[int]]:
+    """Those of the texts whose vectors the corpus has: the canary's are not among them."""
+    found = {corpus.recipe.model.embedding_key(token_hash(ids)): ids for ids in given}
+    for key in vectors_of(corpus.checkpoints, corpus.recipe).missing(list(found)):
+        del found[key]
+    return list(found.values())
 
 
 def _in(settings: Settings, folder: Path) -> Settings:

@@ -69,6 +69,7 @@ class Corpus:
         self.engine_start_seconds = 0.0
         self._embedder = embedder
         self._borrowed = embedder is not None
+        self._engine = self.settings.engine
 
     # -- verbs ---------------------------------------------------------------------------------------------------
 
@@ -149,7 +150,7 @@ class Corpus:
 
         exact = None if self._borrowed else exact_engine(self.settings, self.model)
         return Ingest(
-            self.open_sources(sources), self.store, self.recipe, self.tokenizer, self.workers, lambda: self.embedder,
+            self.open_sources(sources), self.store, self.recipe, self.tokenizer, self.workers, self.embedder_for,
             self.checkpoints, self.settings.limits, task, check, exact,
         )  # fmt: skip
 
@@ -351,11 +352,24 @@ class Corpus:
 
     @property
     def embedder(self) -> Embedder:
-        """The engine, started on first use and kept until `close`; or the server that the settings name."""
-        if self._embedder is None:
-            from flows.engines import open_embedder
+        """The engine, or the server that the settings name, for some queries."""
+        return self.embedder_for(0)
 
-            self._embedder = open_embedder(self.settings, self.model, self.tokenizer)
+    def embedder_for(self, tokens: float) -> Embedder:
+        """The same for about so many tokens. Started on first use and kept until `close`, or until there is so much to
+        do that compiling pays."""
+        from flows.engines import open_embedder
+        from pipeline.embed.settings import for_work
+
+        if self._embedder is not None and (self._borrowed or self._engine.compile or not tokens):
+            return self._embedder
+        engine = for_work(self.settings.engine, tokens)
+        if self._embedder is not None and engine.compile:
+            self._embedder.close()
+            self._embedder = None
+        if self._embedder is None:
+            settings = self.settings.model_copy(update={"engine": engine})
+            self._embedder, self._engine = open_embedder(settings, self.model, self.tokenizer), engine
             self.engine_start_seconds = getattr(self._embedder, "start_seconds", 0.0)
         return self._embedder
 

@@ -6,6 +6,7 @@ As a program it is the last of them: it reads settings (JSON) from stdin, embeds
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -204,7 +205,7 @@ def check_embedding(settings: Settings, model: Model) -> str:
 def _embed(settings: Settings) -> dict[str, Any]:
     with Corpus(settings) as corpus:
         try:
-            engine = corpus.embedder
+            engine = corpus.embedder_for(math.inf)  # as a large run has it, in which most can go wrong
             started = time.perf_counter()
             vectors = corpus.embed_queries([_TEXT])
             seconds = time.perf_counter() - started

@@ -37,8 +37,9 @@ def exact_engine(settings: Settings, model: Model) -> Callable[[], Embedder] | N
         )
 
     def start() -> Embedder:
+        from pipeline.embed.settings import for_work
         from pipeline.embed.vllm import start_engine
 
-        return start_engine(replace(model, quantization=None), settings.engine)
+        return start_engine(replace(model, quantization=None), for_work(settings.engine, 0))
 
     return start

@@ -55,7 +55,8 @@ class Task:
 
 
 class Ingest:
-    """One run over `sources` into one collection. `embedder` is asked for only once there is something to embed.
+    """One run over `sources` into one collection. `embedder` is asked for only once there is something to embed, and
+    is told for about how many tokens (inf if nobody knows).
 
     `check` is called before anything is committed, and raises if the run may no longer do so.
     """
@@ -67,7 +68,7 @@ class Ingest:
         recipe: ResolvedRecipe,
         tokenizer: Tokenizer,
         work: Work[Order, Made],
-        embedder: Callable[[], Embedder],
+        embedder: Callable[[float], Embedder],
         checkpoints: Checkpoints,
         limits: Limits,
         task: Task | None = None,
@@ -85,7 +86,10 @@ class Ingest:
         self._check = check
         self._vectors = vectors_of(checkpoints, recipe)
         canary = Canary(checkpoints, recipe.model, tokenizer)
-        self._stage = EmbedStage(self._vectors, recipe.model.dimensions, embedder, canary, self._go_on, exact)
+        self._stage = EmbedStage(
+            self._vectors, recipe.model.dimensions, lambda: embedder(self._planner.foreseen_tokens), canary,
+            self._go_on, exact,
+        )  # fmt: skip
         self._tried: dict[int, list[Report]] = {}
         # Opened before any work, so that a store that is away or made for another recipe is told at once.
         self._index = Index(store, recipe, self._vectors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections import Counter
@@ -79,11 +80,13 @@ class Planner:
         self._promised = KeyIndex()
         self._arrived: Counter[str] = Counter()
         self._lock = threading.Lock()
+        #: About how many tokens the documents have that `units` is about, once it has listed all; inf until then.
+        self.foreseen_tokens = math.inf
 
     def units(self) -> Iterator[Unit]:
         """What has to be looked at, in work units; counts what has not. Streams the listings."""
         batch: list[Listed] = []
-        tokens = number = 0
+        tokens = number = total = 0
         for listed in self._unsettled():
             weight = estimate_tokens(listed.item)
             full = tokens + weight > most_tokens(number, self._limits) or len(batch) >= self._limits.unit_documents
@@ -92,6 +95,8 @@ class Planner:
                 batch, tokens, number = [], 0, number + 1
             batch.append(listed)
             tokens += weight
+            total += weight
+        self.foreseen_tokens = total
         if batch:
             yield Unit(number, batch, tokens)
 

@@ -17,6 +17,8 @@ _CPU_BATCHED_TOKENS = 4_096
 _GPU_SEQUENCES = 256
 _CPU_SEQUENCES = 64
 _GPU_MEMORY = 0.9
+# What compiling costs at the start of an engine, over what it saves a token later (docs/benchmarks.md).
+_WORTH_COMPILING = 10_000_000
 
 
 def engine_settings(model: Model, engine: Engine, device: str | None = None) -> dict[str, Any]:
@@ -57,6 +59,17 @@ def engine_settings(model: Model, engine: Engine, device: str | None = None) -> 
     if model.dimensions != model.native_dimensions:
         settings["hf_overrides"] = {"is_matryoshka": True, "matryoshka_dimensions": [model.dimensions]}
     return settings
+
+
+def for_work(engine: Engine, tokens: float) -> Engine:
+    """The settings for embedding about so many tokens: where they do not say, `compile` is chosen.
+
+    On a GPU a compiled graph runs faster and starts later, which only a large run makes up for; on a CPU it never does.
+    """
+    if engine.compile is not None:
+        return engine
+    worth = likely_device(engine) == "cuda" and tokens >= _WORTH_COMPILING * len(places(engine))
+    return engine.model_copy(update={"compile": worth})
 
 
 def longest_input(model: Model, engine: Engine) -> int:

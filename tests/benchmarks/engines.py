@@ -67,7 +67,8 @@ def _measure(text: str, gpus: int, options: argparse.Namespace, model: Model) ->
         with IdleMeter() as meter:
             started = time.perf_counter()
             pool.embed(texts)
-            _tell(text, options, len(texts) * options.tokens, time.perf_counter() - started, gpus, meter)
+            seconds = time.perf_counter() - started
+        _tell(text, options, len(texts) * options.tokens, seconds, gpus, meter, start=round(pool.start_seconds, 1))
     finally:
         pool.close()
 
@@ -76,12 +77,14 @@ def _texts(tokens: int, length: int) -> list[np.ndarray]:
     return list(np.random.default_rng(0).integers(1, VOCABULARY, (max(tokens // length, 8), length), np.int32))
 
 
-def _tell(name: str, options: argparse.Namespace, tokens: int, seconds: float, gpus: int, meter: IdleMeter) -> None:
+def _tell(
+    name: str, options: argparse.Namespace, tokens: int, seconds: float, gpus: int, meter: IdleMeter, **more: float
+) -> None:
     flops = SHAPES[options.shape].flops([options.tokens]) / options.tokens * tokens
     print(json.dumps({
         "setting": name, "shape": options.shape, "gpus": gpus, "tokens_per_second": round(tokens / seconds),
         "roof_share_of_790": round(flops / seconds / REACHED_FLOPS / gpus, 4),
-        "idle": [round(share, 4) for share in meter.share], "seconds": round(seconds, 2),
+        "idle": [round(share, 4) for share in meter.share], "seconds": round(seconds, 2), **more,
     }), flush=True)  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import Engine
-from pipeline.embed.settings import batched_tokens, engine_settings, environment, places, smaller
+from pipeline.embed.settings import batched_tokens, engine_settings, environment, for_work, places, smaller
 from pipeline.embed.shapes import REACHED_FLOPS, SHAPES
 from pipeline.embed.watchdog import Suspects, Watchdog
 from pipeline.embed.work import Job, Row, WorkQueue
@@ -41,6 +42,20 @@ def test_engines_stand_where_gpus_can_be_seen(monkeypatch: pytest.MonkeyPatch) -
     assert places(Engine(device="cpu")) == ["cpu"]
     with pytest.raises(UsageError, match="gpus is 3, but 2"):
         places(Engine(device="cuda", gpus=3))
+
+
+def test_compiling_is_for_large_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's graph is compiled if there are tokens enough for each GPU; a CPU's never; or as it is set."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    one = Engine(device="cuda")
+    assert [for_work(one, tokens).compile for tokens in (0, 1_000, 1e12, math.inf)] == [False, False, True, True]
+    enough = next(tokens for tokens in range(0, 10**9, 10**6) if for_work(one, tokens).compile)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    assert not for_work(one, 3 * enough).compile
+    assert for_work(one, 4 * enough).compile
+    assert not for_work(Engine(device="cpu"), math.inf).compile
+    assert for_work(Engine(device="cpu", compile=True), 0).compile
+    assert not for_work(Engine(device="cuda", compile=False), math.inf).compile
 
 
 def test_what_the_user_set_in_the_environment_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,64 @@
+"""Which engine a corpus starts, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows import Corpus
+from pipeline.config import Engine
+from pipeline.embed.model import Model
+from pipeline.embed.vllm import VllmEmbedder
+
+
+@pytest.fixture
+def started(one_engine: VllmEmbedder, monkeypatch: pytest.MonkeyPatch) -> list[bool | None]:
+    """Of each engine that was started for one GPU, whether it was to be compiled."""
+    found: list[bool | None] = []
+
+    def start(model: Model, engine: Engine) -> VllmEmbedder:
+        found.append(engine.compile)
+        return one_engine
+
+    monkeypatch.setattr("pipeline.embed.vllm.start_engine", start)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    return found
+
+
+@pytest.fixture
+def corpus(workplace: Path) -> Callable[[int], Corpus]:
+    """A corpus for a GPU, and so many documents beside it, each a work unit."""
+
+    def opened(documents: int) -> Corpus:
+        (workplace / "docs").mkdir()
+        for number in range(documents):
+            (workplace / "docs" / f"{number}.txt").write_text(f"The lamp at pier {number} burns until the last ferry.")
+        return Corpus(engine={"device": "cuda"}, limits={"unit_documents": 1, "store_process": False})
+
+    return opened
+
+
+def test_a_small_run_does_not_wait_for_a_compiler(
+    corpus: Callable[[int], Corpus], started: list[bool | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Queries and small runs get an engine that starts sooner, and share it; a run that is large enough another."""
+    with corpus(20) as one:
+        one.ingest("docs")
+        one.search("which lamp burns?")
+        assert started == [False]
+        Path("docs/0.txt").write_text("The lamp is gone.")
+        monkeypatch.setattr("pipeline.embed.settings._WORTH_COMPILING", 1)
+        one.ingest("docs")
+        one.search("which lamp is gone?")
+        assert started == [False, True]
+
+
+def test_a_listing_without_an_end_in_sight_is_large(
+    corpus: Callable[[int], Corpus], started: list[bool | None]
+) -> None:
+    """A run is not taken for small while nobody knows how much there is."""
+    with corpus(60) as one:
+        one.ingest("docs")
+    assert started == [True]
