@@ -28,7 +28,7 @@ Day = Annotated[date | None, BeforeValidator(_as_day)]
 
 @flow(
     name="backfill",
-    task_runner=ThreadPoolTaskRunner(max_workers=8),
+    task_runner=ThreadPoolTaskRunner(max_workers=32),
     retries=3,
     retry_delay_seconds=120,
     timeout_seconds=30 * 24 * 3600,

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from flows.engines import Engines, exact_engine, wants_store_apart
 from pipeline.config import Settings, load_settings
 from pipeline.errors import UsageError
 from pipeline.ports import Embedder, Source, VectorStore
@@ -65,11 +66,7 @@ class Corpus:
 
     def __init__(self, settings: Settings | None = None, *, embedder: Embedder | None = None, **flags: Any) -> None:
         self.settings = settings or load_settings(**flags)
-        #: How long this corpus's engine took to start, in seconds; 0 if it was not needed.
-        self.engine_start_seconds = 0.0
-        self._embedder = embedder
-        self._borrowed = embedder is not None
-        self._engine = self.settings.engine
+        self._engines = Engines(embedder)
 
     # -- verbs ---------------------------------------------------------------------------------------------------
 
@@ -145,10 +142,9 @@ class Corpus:
                 time.sleep(_PAUSE_SECONDS)
 
     def _begin(self, sources: Sequence[str], task: Task, check: Callable[[], None] = lambda: None) -> Ingest:
-        from flows.engines import exact_engine
         from pipeline.ingest import Ingest
 
-        exact = None if self._borrowed else exact_engine(self.settings, self.model)
+        exact = None if self._engines.given else exact_engine(self.settings, self.model)
         return Ingest(
             self.open_sources(sources), self.store, self.recipe, self.tokenizer, self.workers, self.embedder_for,
             self.checkpoints, self.settings.limits, task, check, exact,
@@ -343,12 +339,8 @@ class Corpus:
     def store(self) -> VectorStore:
         """The vector database's collection."""
         from connectors.stores import open_store
-        from pipeline.embed.settings import likely_device
 
-        apart = self.settings.limits.store_process
-        if apart is None:
-            apart = self.settings.embedder == "vllm" and likely_device(self.settings.engine) == "cuda"
-        return open_store(self.settings.store, self.settings.collection, apart)
+        return open_store(self.settings.store, self.settings.collection, wants_store_apart(self.settings))
 
     @property
     def embedder(self) -> Embedder:
@@ -358,29 +350,19 @@ class Corpus:
     def embedder_for(self, tokens: float) -> Embedder:
         """The same for about so many tokens. Started on first use and kept until `close`, or until there is so much to
         do that compiling pays."""
-        from flows.engines import open_embedder
-        from pipeline.embed.settings import for_work
+        return self._engines.open(self.settings, self.model, self.tokenizer, tokens)
 
-        if self._embedder is not None and (self._borrowed or self._engine.compile or not tokens):
-            return self._embedder
-        engine = for_work(self.settings.engine, tokens)
-        if self._embedder is not None and engine.compile:
-            self._embedder.close()
-            self._embedder = None
-        if self._embedder is None:
-            settings = self.settings.model_copy(update={"engine": engine})
-            self._embedder, self._engine = open_embedder(settings, self.model, self.tokenizer), engine
-            self.engine_start_seconds = getattr(self._embedder, "start_seconds", 0.0)
-        return self._embedder
+    @property
+    def engine_start_seconds(self) -> float:
+        """How long this corpus's engine took to start; 0 if it was not needed."""
+        return self._engines.start_seconds
 
     def close(self) -> None:
         """Stop the engine (unless it was given) and the workers, and close the store. Idempotent."""
         if "workers" in self.__dict__:
             self.workers.close()
             del self.__dict__["workers"]
-        if self._embedder is not None and not self._borrowed:
-            self._embedder.close()
-            self._embedder = None
+        self._engines.close()
         if "store" in self.__dict__:
             self.store.close()
             del self.__dict__["store"]

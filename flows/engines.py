@@ -1,4 +1,4 @@
-"""Which engine a corpus gets: one of this machine's, or a server that the settings name."""
+"""Which engine a corpus gets, one of this machine's or a server that the settings name; and who writes to its store."""
 
 from __future__ import annotations
 
@@ -7,12 +7,46 @@ from dataclasses import replace
 
 from pipeline.config import Settings
 from pipeline.embed.model import Model
+from pipeline.embed.settings import for_work, likely_device
 from pipeline.embed.tokenizer import ModelTokenizer
 from pipeline.errors import UsageError
 from pipeline.ports import Embedder
 
 
-def open_embedder(settings: Settings, model: Model, tokenizer: ModelTokenizer) -> Embedder:
+class Engines:
+    """A corpus's: the one that was `given`, or one that is started when it is needed, and another once that pays."""
+
+    def __init__(self, given: Embedder | None) -> None:
+        self.given = given
+        #: How long the last one took to start, in seconds.
+        self.start_seconds = 0.0
+        self._opened: Embedder | None = None
+        self._compiled = False
+
+    def open(self, settings: Settings, model: Model, tokenizer: ModelTokenizer, tokens: float) -> Embedder:
+        """One for about so many tokens; 0 for a few queries, for which any will do."""
+        if self.given is not None:
+            return self.given
+        if self._opened is not None and (self._compiled or not tokens):
+            return self._opened
+        if settings.embedder == "vllm":
+            settings = settings.model_copy(update={"engine": for_work(settings.engine, tokens)})
+            self._compiled = bool(settings.engine.compile)
+            if self._compiled:
+                self.close()
+        if self._opened is None:
+            self._opened = _open(settings, model, tokenizer)
+            self.start_seconds = getattr(self._opened, "start_seconds", 0.0)
+        return self._opened
+
+    def close(self) -> None:
+        """Stop what was started. Idempotent."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+
+def _open(settings: Settings, model: Model, tokenizer: ModelTokenizer) -> Embedder:
     """Start it (tens of seconds), or connect to it."""
     if settings.embedder == "openai":
         from pipeline.embed.openai import OpenAIEmbedder
@@ -21,6 +55,13 @@ def open_embedder(settings: Settings, model: Model, tokenizer: ModelTokenizer) -
     from pipeline.embed.vllm import start_engine
 
     return start_engine(model, settings.engine)
+
+
+def wants_store_apart(settings: Settings) -> bool:
+    """Whether the store is to write from a process of its own: where a GPU here would wait, unless it is set."""
+    if settings.limits.store_process is not None:
+        return settings.limits.store_process
+    return settings.embedder == "vllm" and likely_device(settings.engine) == "cuda"
 
 
 def exact_engine(settings: Settings, model: Model) -> Callable[[], Embedder] | None:
@@ -37,7 +78,6 @@ def exact_engine(settings: Settings, model: Model) -> Callable[[], Embedder] | N
         )
 
     def start() -> Embedder:
-        from pipeline.embed.settings import for_work
         from pipeline.embed.vllm import start_engine
 
         return start_engine(replace(model, quantization=None), for_work(settings.engine, 0))

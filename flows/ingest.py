@@ -29,7 +29,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@flow(name="ingest", task_runner=ThreadPoolTaskRunner(max_workers=8), flow_run_name="ingest {sources}")
+@flow(name="ingest", task_runner=ThreadPoolTaskRunner(max_workers=32), flow_run_name="ingest {sources}")
 def ingest(
     sources: list[str] | None = None,
     store: str | None = None,

@@ -27,7 +27,7 @@ _HOPEFUL = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType
 
 @flow(
     name="reindex",
-    task_runner=ThreadPoolTaskRunner(max_workers=8),
+    task_runner=ThreadPoolTaskRunner(max_workers=32),
     retries=3,
     retry_delay_seconds=120,
     # The next night's run does what this one left.

@@ -19,13 +19,13 @@ from pipeline.config import Engine
 from pipeline.doctor.diagnosis import Skipped, Unwell, run_apart
 from pipeline.doctor.files import parameters
 from pipeline.embed.model import Model
+from pipeline.embed.settings import DRIVER, driver_version
 
 GIB = 2**30
 
 # The oldest driver for a CUDA version (NVIDIA's CUDA compatibility guide, minor version compatibility).
 _LEAST_DRIVER = {11: 450, 12: 525, 13: 580}
 
-_DRIVER = Path("/proc/driver/nvidia/version")
 _MEMORY = Path("/proc/meminfo")
 
 # What an engine holds besides weights and a batch: libraries, kernels, CUDA's context, the process itself.
@@ -63,9 +63,9 @@ def look_at_torch() -> Torch:
     return Torch(version, cuda, available, gpus)
 
 
-def check_driver(torch: Torch, engine: Engine, driver_file: Path = _DRIVER) -> str:
+def check_driver(torch: Torch, engine: Engine, driver_file: Path = DRIVER) -> str:
     """torch is built for what the machine has."""
-    driver = _driver(driver_file)
+    driver = driver_version(driver_file)
     if torch.available and engine.device != "cpu":
         count = f"{len(torch.gpus)} GPU{'' if len(torch.gpus) == 1 else 's'}"
         return f"torch {torch.version} with {count}, driver {driver or 'unknown'}"
@@ -201,14 +201,6 @@ def _nearest(folder: Path) -> Path:
     while not folder.exists():
         folder = folder.parent
     return folder
-
-
-def _driver(file: Path) -> str:
-    try:
-        found = re.search(r"Kernel Module.*?(\d+\.[\d.]+)", file.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        return ""
-    return found[1] if found else "unknown"
 
 
 def _available(file: Path) -> float:

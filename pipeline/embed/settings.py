@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from pipeline.config import Engine
 from pipeline.embed.model import Model
 from pipeline.errors import MissingExtra, UsageError
 
+#: Where NVIDIA's driver says which it is.
+DRIVER = Path("/proc/driver/nvidia/version")
 # A batch wide enough to fill a GPU's arithmetic units; a CPU is full at a window or a few thousand tokens.
 _GPU_BATCHED_TOKENS = 32_768
 _CPU_BATCHED_TOKENS = 4_096
@@ -105,7 +108,16 @@ def likely_device(engine: Engine) -> str:
     """ "cuda" or "cpu", without importing torch to be sure."""
     if engine.device != "auto":
         return engine.device
-    return "cuda" if Path("/proc/driver/nvidia/version").exists() else "cpu"
+    return "cuda" if DRIVER.exists() else "cpu"
+
+
+def driver_version(file: Path = DRIVER) -> str:
+    """NVIDIA's driver, such as 580.95.05; "" without one, "unknown" if it does not say."""
+    try:
+        found = re.search(r"Kernel Module.*?(\d+\.[\d.]+)", file.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return ""
+    return found[1] if found else "unknown"
 
 
 def places(engine: Engine) -> list[str]:

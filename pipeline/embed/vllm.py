@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pipeline.config import Engine
 from pipeline.embed.model import Model
 from pipeline.embed.pool import Pool
-from pipeline.embed.settings import engine_settings, environment, likely_device
+from pipeline.embed.settings import driver_version, engine_settings, environment, likely_device
 from pipeline.errors import MissingExtra, Rejected, Terminal
 from pipeline.types import Vectors
 
@@ -77,7 +77,8 @@ class VllmEmbedder:
 
         libraries = {name: _version(name) for name in ("vllm", "torch", "transformers")}
         device = current_platform.get_device_name() if self.device == "cuda" else _cpu_name()
-        return {**libraries, "device": device or self.device, "driver": _driver() if self.device == "cuda" else ""}
+        driver = driver_version() if self.device == "cuda" else ""
+        return {**libraries, "device": device or self.device, "driver": driver}
 
     def add(self, number: int, ids: NDArray[np.int32]) -> None:
         """Queue a text under a number of the caller's. Raises Rejected if the engine refuses it."""
@@ -177,10 +178,3 @@ def _cpu_name() -> str:
         if found:
             return found[1]
     return platform.machine()
-
-
-def _driver() -> str:
-    with suppress(OSError):
-        found = re.search(r"Module\D+([\d.]+)", Path("/proc/driver/nvidia/version").read_text(encoding="utf-8"))
-        return found[1] if found else ""
-    return ""

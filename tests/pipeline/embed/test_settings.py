@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import Engine
-from pipeline.embed.settings import batched_tokens, engine_settings, environment, for_work, places, smaller
+from pipeline.embed.settings import (
+    batched_tokens,
+    driver_version,
+    engine_settings,
+    environment,
+    for_work,
+    places,
+    smaller,
+)
 from pipeline.embed.shapes import REACHED_FLOPS, SHAPES
 from pipeline.embed.watchdog import Suspects, Watchdog
 from pipeline.embed.work import Job, Row, WorkQueue
@@ -42,6 +50,24 @@ def test_engines_stand_where_gpus_can_be_seen(monkeypatch: pytest.MonkeyPatch) -
     assert places(Engine(device="cpu")) == ["cpu"]
     with pytest.raises(UsageError, match="gpus is 3, but 2"):
         places(Engine(device="cuda", gpus=3))
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        (
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build\nGCC",
+            "580.95.05",
+        ),
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12\n", "535.183.01"),
+        ("something else", "unknown"),
+    ],
+)
+def test_the_driver_is_named(said: str, version: str, tmp_path: Path) -> None:
+    """By its version, in either form that the driver tells it; the chip's architecture is none."""
+    (tmp_path / "version").write_text(said)
+    assert driver_version(tmp_path / "version") == version
+    assert driver_version(tmp_path / "none") == ""
 
 
 def test_compiling_is_for_large_runs(monkeypatch: pytest.MonkeyPatch) -> None:
