@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.checkpoint import Table
 from pipeline.errors import Transient
@@ -41,13 +43,14 @@ class Change:
 
 
 class Index:
-    """One collection, opened for one recipe. Thread-safe: writers take turns. Raises RecipeMismatch when opened."""
+    """One collection, opened for one recipe. Thread-safe. Raises RecipeMismatch when opened."""
 
     def __init__(self, store: VectorStore, recipe: ResolvedRecipe, vectors: Table) -> None:
         self._store = store
         self._recipe = recipe
         self._vectors = vectors
-        self._writing = threading.Lock()
+        self._turn: AbstractContextManager[Any] = nullcontext() if store.parallel else threading.Lock()
+        self._making = threading.Lock()
         self._spec = store.open()
         if self._spec is not None:
             self._spec = store.open(self._make_spec(self._spec.average_length))
@@ -86,7 +89,7 @@ class Index:
             Change(one, make_drafts(one.document, one.chunks, one.listed.source, one.listed.item.metadata))
             for one in prepared
         ]
-        with self._writing:
+        with self._turn:
             held = {} if self._spec is None else self._store.ids_of([one.document_id for one in prepared])
             common = [
                 draft.record_id
@@ -119,7 +122,7 @@ class Index:
         vectors = find_vectors(self._vectors, [key for _, key in writes])
         points = list(with_vectors([draft for draft, _ in writes], [vectors[key] for _, key in writes]))
         patches = [draft for change in changes for draft in change.patch]
-        with self._writing, report.timed("load"):
+        with self._turn, report.timed("load"):
             self._ensure(points)
             if points:
                 self._store.upsert(points)
@@ -142,7 +145,7 @@ class Index:
         """Remove every point of `documents`."""
         if self._spec is None or not documents:
             return
-        with self._writing, report.timed("load"):
+        with self._turn, report.timed("load"):
             stale = set().union(*self._store.ids_of(documents).values())
             self._store.delete(sorted(stale))
             self._store.flush()
@@ -152,20 +155,22 @@ class Index:
         """How many points the collection holds of `documents`."""
         if self._spec is None or not documents:
             return 0
-        with self._writing:
+        with self._turn:
             return sum(map(len, self._store.ids_of(documents).values()))
 
     def tune(self, average_length: float, report: Report) -> None:
         """Tell the store the corpus's mean text length, in words, if it has moved."""
         if self._spec is None or abs(average_length - self._spec.average_length) <= _LENGTH_DRIFT * average_length:
             return
-        with self._writing, report.timed("load"):
+        with self._turn, report.timed("load"):
             self._store.set_average_length(average_length)
             self._store.flush()
             self._spec = self._make_spec(average_length)
 
     def _ensure(self, points: Sequence[Point]) -> None:
-        if self._spec is None:
+        with self._making:
+            if self._spec is not None:
+                return
             words = [count_words(point.lexical_text) for point in points]
             self._spec = self._store.open(self._make_spec(max(1.0, sum(words) / max(1, len(words)))))
 

@@ -63,6 +63,8 @@ class VectorStore(Protocol):
     collection: str
     #: The longest text, and the longest metadata as JSON, a payload may carry (UTF-8 bytes); None if there is no limit.
     max_text_bytes: int | None
+    #: Whether several threads may call it at once; if not, its callers take turns.
+    parallel: bool
 
     def open(self, spec: CollectionSpec | None = None) -> CollectionSpec | None:
         """Connect; with a spec, create the collection if there is none, and stamp it.

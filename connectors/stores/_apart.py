@@ -1,8 +1,10 @@
-"""A store at work in a process of its own, so that its engine or client holds nothing else up.
+"""A store at work in processes of its own, so that its engine or client holds nothing else up.
 
 Embedded engines keep the interpreter to themselves while they compute, and clients while they turn vectors into
 requests: about a millisecond a point, in which nobody here can feed a GPU. With the first write the store moves into
-a process, which dies with this one; before that it is used here, and whoever only reads starts none.
+a process, which dies with this one; before that it is used here, and whoever only reads starts none. A store that can
+`encode` points without its files and then `write` what came out has a second process for the former, and is at work
+on two batches at once.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from functools import partial
 from itertools import count, islice
 from typing import Any
 
+from connectors.stores._common import batched
 from pipeline.errors import CorpusvecError, Transient
 from pipeline.ports import VectorStore
 from pipeline.types import CollectionSpec, Condition, Hit, Point, Vectors
@@ -25,37 +28,47 @@ from pipeline.workers.worker import Lost, Worker
 
 log = logging.getLogger(__name__)
 
-# Points that come over at a time while all are read.
-_PAGE = 500
+# Points that go over at a time, and come back while all are read: who only asks does not wait for many.
+_PAGE = 250
 # A request may be the rewriting of a whole collection, and the store sees to its memory itself.
 _SECONDS, _MEGABYTES = 1e8, 10**9
 
 
 class StoreApart:
-    """What `make` makes, in a process of its own from the first write on. Thread-safe: callers take turns.
+    """What `make` makes, in processes of its own from the first write on.
 
-    Raises what the store does, and Transient if its process ends: the store is back here then, until the next write.
+    Raises what the store does, and Transient if a process ends: the store is back here then, until the next write.
     """
+
+    parallel = True
 
     def __init__(self, make: Callable[[], VectorStore]) -> None:
         self._make = make
         self._here = make()
         self.url, self.collection = self._here.url, self._here.collection
         self.max_text_bytes = self._here.max_text_bytes
-        self._process: _Process | None = None
-        self._lock = threading.RLock()
+        self._writer: _Process | None = None
+        self._encoder: _Process | None = None
+        # Whoever needs both takes them in this order.
+        self._writing, self._encoding = threading.RLock(), threading.Lock()
 
     def open(self, spec: CollectionSpec | None = None) -> CollectionSpec | None:
         """As the port says."""
-        found: CollectionSpec | None = self._ask("open", spec)
+        with self._writing:
+            found: CollectionSpec | None = self._ask("open", spec)
+            self._refresh()
         return found
 
     def upsert(self, points: Sequence[Point]) -> None:
         """As the port says."""
-        with self._lock:
-            if self._process is None:
+        with self._writing:
+            if self._writer is None:
                 self._move()
-            self._ask("upsert", points)
+        for some in batched(points, _PAGE):
+            if hasattr(self._here, "encode"):
+                self._ask("write", self._encode(some))
+            else:
+                self._ask("upsert", some)
 
     def patch(self, points: Sequence[Point]) -> None:
         """As the port says."""
@@ -91,7 +104,7 @@ class StoreApart:
 
     def scroll(self, vectors: bool = False) -> Iterator[Point]:
         """As the port says. A scroll that began before the first write must be at its end by then."""
-        if self._process is None:
+        if self._writer is None:
             yield from self._here.scroll(vectors)
             return
         number = self._ask(_SCROLL, vectors)
@@ -100,57 +113,88 @@ class StoreApart:
 
     def set_average_length(self, words: float) -> None:
         """As the port says."""
-        self._ask("set_average_length", words)
+        with self._writing:
+            self._ask("set_average_length", words)
+            self._refresh()
 
     def flush(self) -> None:
         """As the port says."""
         self._ask("flush")
 
     def close(self) -> None:
-        """As the port says; ends the process."""
-        with self._lock:
-            process, self._process = self._process, None
-            if process is None:
-                self._here.close()
-                return
+        """As the port says; ends the processes."""
+        with self._writing:
             try:
                 with suppress(Lost):  # what it had acknowledged is safe
-                    process.ask("close")
+                    (self._writer.ask if self._writer else self._ask)("close")
             finally:
-                process.end()
+                self._end()
 
     def _ask(self, verb: str, *arguments: Any) -> Any:
-        with self._lock:
-            if self._process is None:
+        with self._writing:
+            if self._writer is None:
                 return getattr(self._here, verb)(*arguments)
             try:
-                return self._process.ask(verb, *arguments)
+                return self._writer.ask(verb, *arguments)
             except Lost as lost:
-                self._process.end()
-                self._process = None
-                self._here.open()
-                raise Transient(
-                    f"The process that writes into the collection '{self.collection}' at {self.url} ended in the "
-                    f"middle of its work (by signal or exit code {lost.code})"
-                ) from lost
+                raise self._come_back(lost) from lost
+
+    def _encode(self, points: Sequence[Point]) -> Any:
+        try:
+            with self._encoding:
+                if self._encoder is not None:
+                    return self._encoder.ask("encode", points)
+        except Lost as lost:
+            with self._writing:
+                raise self._come_back(lost) from lost
+        # Another thread found that a process had died.
+        return self._here.encode(points)  # type: ignore[attr-defined]
+
+    def _refresh(self) -> None:
+        """Have the encoder read the collection's stamp again. Whoever calls has `_writing`."""
+        try:
+            with self._encoding:
+                if self._encoder is not None:
+                    self._encoder.ask("open", None)
+        except Lost as lost:
+            raise self._come_back(lost) from lost
 
     def _move(self) -> None:
         self._here.close()
         try:
-            self._process = _Process(self._make)
-            self._process.ask("open", None)
-        except BaseException:
-            if self._process is not None:
-                self._process.end()
-                self._process = None
+            self._writer = _Process(self._make)
+            self._writer.ask("open", None)
+            if hasattr(self._here, "encode"):
+                self._encoder = _Process(self._make)
+                self._encoder.ask("open", None)
+        except BaseException as error:
+            self._end()
             with suppress(CorpusvecError):  # the first error is the one to tell
                 self._here.open()
+            if isinstance(error, Lost):
+                raise Transient(f"A process for {self.url} ended as it began ({error.code})") from error
             raise
         log.debug("%s is written to by a process of its own", self.url)
 
+    def _come_back(self, lost: Lost) -> Transient:
+        """End what is left of the processes, and use the store here. Whoever calls has `_writing`."""
+        self._end()
+        self._here.open()
+        return Transient(
+            f"A process that writes into the collection '{self.collection}' at {self.url} ended in the middle of its "
+            f"work (by signal or exit code {lost.code})"
+        )
+
+    def _end(self) -> None:
+        with self._encoding:
+            for process in (self._writer, self._encoder):
+                if process is not None:
+                    process.end()
+            self._writer = self._encoder = None
+
 
 class _Process:
-    """The process, and what it needs to end with this one."""
+    """One of the processes, and what it needs to end with this one."""
 
     def __init__(self, make: Callable[[], VectorStore]) -> None:
         self._scratch, self._lifeline = Scratch(), os.pipe()

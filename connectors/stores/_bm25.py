@@ -41,11 +41,11 @@ class Bm25:
     def document(self, text: str, language: str | None) -> Any:
         """A sparse vector (`.indices`, `.values`); empty for a text without a word."""
         name = _LANGUAGES.get(language or "", self._spec.language)
-        return self._encoder(name, _UNSPACED.search(text) is not None).embed_document(text)
+        return self._encoder(name, _is_unspaced(text)).embed_document(text)
 
     def query(self, text: str, languages: Iterable[str]) -> Any:
         """The same of a query, each of its words once in the form of each of `languages` (ISO 639-1 codes)."""
-        unspaced = _UNSPACED.search(text) is not None
+        unspaced = _is_unspaced(text)
         own = self._encoder(self._spec.language, unspaced)
         found = own.embed_query(text)
         weights = dict(zip(found.indices, found.values, strict=True))
@@ -75,6 +75,10 @@ class Bm25:
             ) from error
         self._encoders[language, unspaced] = made
         return made
+
+
+def _is_unspaced(text: str) -> bool:
+    return not text.isascii() and _UNSPACED.search(text) is not None
 
 
 def language_of(point: Point) -> str | None:

@@ -58,6 +58,7 @@ class MilvusStore:
 
     #: A payload's text must leave room for the headings that BM25 sees before it: both are fields of 65,535 bytes.
     max_text_bytes: int | None = 60_000
+    parallel = False
 
     def __init__(self, url: str, address: str, collection: str) -> None:
         try:

@@ -46,6 +46,7 @@ class QdrantStore:
     """A collection of a Qdrant server, or of the client's local mode."""
 
     max_text_bytes: int | None = None
+    parallel = False
 
     def __init__(self, url: str, address: str, collection: str) -> None:
         try:

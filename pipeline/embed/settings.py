@@ -20,8 +20,8 @@ _CPU_BATCHED_TOKENS = 4_096
 _GPU_SEQUENCES = 256
 _CPU_SEQUENCES = 64
 _GPU_MEMORY = 0.9
-# What compiling costs at the start of an engine, over what it saves a token later (docs/benchmarks.md).
-_WORTH_COMPILING = 10_000_000
+# What compiling costs at the start of an engine, 9 s, over what it saves a token later, 0.4 µs (docs/benchmarks.md).
+_WORTH_COMPILING = 25_000_000
 
 
 def engine_settings(model: Model, engine: Engine, device: str | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A store in a process of its own: the contract, who gets one, and what happens when either process dies."""
+"""A store in processes of its own: the contract, who gets them, and what happens when one dies."""
 
 from __future__ import annotations
 
@@ -59,20 +59,20 @@ class TestEdgeApart(VectorStoreContract):
         assert store.open(SPEC) == SPEC
         before = len(processes())
         store.upsert([])
-        assert len(processes()) == before + 1, "it has moved"
+        assert len(processes()) == before + 2, "one encodes, one writes"
         yield store
         store.close()
 
     def test_average_length_cut_short(self, store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
         """The process killed in the middle of a change of the average length: that can be told, and done again."""
         store.upsert([point("fox " + "pad " * 9, n=n) for n in range(2_000)])
-        (process,) = processes()
         stamp = Path(store.url.removeprefix("edge:"), store.collection, "stamp.json")
         with ThreadPoolExecutor(1) as pool:
             tuning = pool.submit(store.set_average_length, 1_000.0)
             while "-1000" not in stamp.read_text():
                 assert not tuning.done()
-            process.kill()
+            for process in processes():
+                process.kill()
             with pytest.raises(Transient):
                 tuning.result()
         found = store.open(SPEC)
@@ -83,7 +83,7 @@ class TestEdgeApart(VectorStoreContract):
         assert len({round(hit.score, 5) for hit in store.search_bm25("fox", 5_000)}) == 1
 
     def test_who_only_reads_starts_nothing(self, url: str) -> None:
-        """Opening, making and reading a collection take no process; the first write does; closing ends it."""
+        """Opening, making and reading a collection take no process; the first write does; closing ends them."""
         before = processes()
         store = open_store(url, "docs", apart=True)
         assert store.open() is None
@@ -91,7 +91,7 @@ class TestEdgeApart(VectorStoreContract):
         assert (store.count(), list(store.scroll()), store.search_bm25("a", 3)) == (0, [], [])
         assert processes() == before
         store.upsert([point("one")])
-        assert len(processes()) == len(before) + 1
+        assert len(processes()) == len(before) + 2
         assert store.count() == len(list(store.scroll())) == 1
         store.close()
         assert processes() == before
@@ -104,24 +104,39 @@ class TestEdgeApart(VectorStoreContract):
         seen = list(zip(ids(one), ids(other), strict=True))
         assert sorted(first for first, _ in seen) == sorted(second for _, second in seen) == sorted(ids(points))
 
-    def test_its_process_killed(self, url: str) -> None:
-        """What was written stays; the call that finds the process dead is one to be tried again, and then works."""
+    @pytest.mark.parametrize("which", [0, 1])
+    def test_one_of_its_processes_killed(self, which: int, url: str) -> None:
+        """What was written stays; the call that finds it dead is one to be tried again, and then works."""
         before = processes()
         store = open_store(url, "docs", apart=True)
         store.open(SPEC)
         store.upsert([point("one")])
-        (process,) = [each for each in processes() if each not in before]
-        process.kill()
+        [each for each in processes() if each not in before][which].kill()
         with pytest.raises(Transient) as caught:
             store.upsert([point("two", n=1)])
         assert "'docs'" in sentence(caught.value)
         assert store.count() == 1
         store.upsert([point("two", n=1)])
         assert store.count() == 2
-        (process,) = [each for each in processes() if each not in before]
-        process.kill()
+        [each for each in processes() if each not in before][which].kill()
         store.close()
         assert processes() == before
+
+    def test_several_write_at_once(self, store: VectorStore) -> None:
+        """Threads that write, read and delete side by side get what they would one after the other."""
+
+        def work(number: int) -> None:
+            mine = [point(f"word{number}", uri=f"file:///{number}", n=n) for n in range(600)]
+            store.upsert(mine)
+            document = mine[0].payload["document_id"]
+            assert store.ids_of([document]) == {document: set(ids(mine))}
+            store.delete(ids(mine[500:]))
+            store.flush()
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(4)))
+        assert store.count() == 2_000
+        assert all(len(store.search_bm25(f"word{number}", 1_000)) == 500 for number in range(4))
 
     @pytest.mark.parametrize("seed", range(5))
     def test_killed(self, url: str, seed: int) -> None:
