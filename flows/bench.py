@@ -163,7 +163,7 @@ def _measure(
         "tokens": tokens,
         "tokens_per_chunk": round(tokens / len(ids), 1),
         "model": model.name,
-        "dtype": model.dtype,
+        "dtype": pool.settings["dtype"],
         "device": pool.device,
         "engines": pool.engines,
         "engine_start_seconds": round(pool.start_seconds, 1),
@@ -216,8 +216,12 @@ class _Witness:
         """The pool is closed by whoever opened it."""
 
 
+#: What stands in the command line of a process → what it is busy with.
+_ROLES = {b"corpusvec: parse": "parsing", b"corpusvec: store": "storing", b"pipeline.embed.worker": "engines"}
+
+
 class HostMeter:
-    """How many of the host's cores were busy, on average: with coordinating, with parsing, and with feeding engines.
+    """How many of the host's cores were busy, on average: with coordinating, parsing, storing, and feeding engines.
 
     Processor time of each process over the clock; where there is no /proc, only that of coordinating. Processes that
     ended meanwhile are counted as parsers: nothing else starts and ends during a run.
@@ -242,8 +246,8 @@ def _processor_seconds() -> Counter[str]:
     for pid in descendants(os.getpid()):
         with suppress(OSError):
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            for module, role in (b"pipeline.workers", "parsing"), (b"pipeline.embed.worker", "engines"):
-                if module in command:
+            for mark, role in _ROLES.items():
+                if mark in command:
                     spent[role] += sum(map(_seconds_of, (pid, *descendants(pid))))
     return spent
 

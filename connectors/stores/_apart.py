@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 # Points that go over at a time, and come back while all are read: who only asks does not wait for many.
 _PAGE = 250
+#: What lists of processes show.
+PURPOSE = "corpusvec: store"
 # A request may be the rewriting of a whole collection, and the store sees to its memory itself.
 _SECONDS, _MEGABYTES = 1e8, 10**9
 
@@ -201,7 +203,7 @@ class _Process:
         try:
             self._worker = Worker(
                 partial(_Served, make), _SECONDS, _MEGABYTES, self._lifeline[0], self._scratch.path, lambda: None,
-                "store_process = false",
+                PURPOSE, "store_process = false",
             )  # fmt: skip
         except BaseException:
             self._release()

@@ -19,7 +19,7 @@ from pipeline.config import Engine
 from pipeline.doctor.diagnosis import Skipped, Unwell, run_apart
 from pipeline.doctor.files import parameters
 from pipeline.embed.model import Model
-from pipeline.embed.settings import DRIVER, driver_version
+from pipeline.embed.settings import DRIVER, computed_dtype, driver_version
 
 GIB = 2**30
 
@@ -122,7 +122,7 @@ def check_memory(model: Model, engine: Engine, torch: Torch, memory_file: Path =
 
 
 def needed_memory(model: Model, engine: Engine, gpu: bool) -> float:
-    """Bytes: weights in the recipe's dtype, one batch's activations, the engine's own, and a CPU's cache.
+    """Bytes: weights in what is computed in, one batch's activations, the engine's own, and a CPU's cache.
 
     Of a batch's n tokens a layer holds at once about n x (6 hidden + 2 intermediate) numbers: the residual, the
     normalized input, queries, keys, values and attention's output, and two of the feed-forward network.
@@ -130,7 +130,7 @@ def needed_memory(model: Model, engine: Engine, gpu: bool) -> float:
     config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
     hidden = int(config["hidden_size"])
     tokens = max(engine.max_num_batched_tokens or _BATCHED_TOKENS["cuda" if gpu else "cpu"], model.window)
-    item = _ITEM_BYTES[model.dtype]
+    item = _ITEM_BYTES[computed_dtype(model, engine, "cuda" if gpu else "cpu")]
     activations = tokens * (6 * hidden + 2 * int(config.get("intermediate_size", 4 * hidden))) * item
     cache = 0 if gpu else float(os.environ.get("VLLM_CPU_KVCACHE_SPACE") or 2) * GIB
     return parameters(model.path) * item + activations + cache + _ENGINE_BYTES

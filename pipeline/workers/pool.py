@@ -20,6 +20,8 @@ from pipeline.workers.worker import Lost, Reply, Worker
 
 log = logging.getLogger(__name__)
 
+#: What lists of processes show.
+PURPOSE = "corpusvec: parse"
 #: More feed no engine faster: one process hands on what they make.
 _MOST = 16
 #: So much waits in memory, and then whoever hands in more.
@@ -232,7 +234,7 @@ class Pool(Generic[Request, Answer]):
         check()
         return Worker(
             self._start, self._seconds, self._megabytes, self._lifeline[0], self._scratch.path, check,
-            "parse_workers = 0",
+            PURPOSE, "parse_workers = 0",
         )  # fmt: skip
 
 

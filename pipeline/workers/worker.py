@@ -48,7 +48,8 @@ class Worker:
 
     `seconds` (anew from each beat of `pulse`) and `megabytes` (resident memory, with the programs that it runs) are
     what a request may take; `check` is called while one waits, and raises if it is not to wait any longer. Its
-    temporary files are in a folder of its own under `folder`, and end with it. `needless` is the setting without it.
+    temporary files are in a folder of its own under `folder`, and end with it. Lists of processes show its `purpose`;
+    `needless` is the setting that does without it.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Worker:
         lifeline: int,
         folder: str,
         check: Callable[[], None],
+        purpose: str,
         needless: str,
     ) -> None:
         self._seconds, self._bytes = seconds, megabytes * 10**6
@@ -73,7 +75,7 @@ class Worker:
         # multiprocessing child would import the user's script again.
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code], pass_fds=(theirs, yours, lifeline), process_group=0,
+                [sys.executable, "-c", code, purpose], pass_fds=(theirs, yours, lifeline), process_group=0,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 env={**os.environ, **_ONE_THREAD, "TOKENIZERS_PARALLELISM": "false", "TMPDIR": self._folder},
             )  # fmt: skip

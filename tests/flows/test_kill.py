@@ -192,7 +192,7 @@ def test_the_process_of_an_embedded_store_killed(
 
     def kill(_: str) -> None:
         for child in psutil.Process().children():
-            if "pipeline.workers" in child.cmdline()[-1]:
+            if "corpusvec: store" in child.cmdline():
                 killed.append(child.pid)
                 child.kill()
 
@@ -250,7 +250,7 @@ def test_a_real_engine_killed_and_a_real_run_interrupted(
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
-        assert process.returncode == 130
+        assert process.returncode == 130, said
         assert said.strip().splitlines()[-1] == f"corpusvec: stopped; {GO_ON}"
         assert "Traceback" not in said
         assert not psutil.wait_procs(children, timeout=30)[1], "a process of the run is still there"

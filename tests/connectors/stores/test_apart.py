@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from connectors.stores import open_store
+from connectors.stores._apart import PURPOSE
 from pipeline.errors import Terminal, Transient
 from pipeline.ports import VectorStore
 
@@ -42,7 +43,7 @@ for operation in operations(int(sys.argv[2])):
 def processes() -> list[psutil.Process]:
     """Those that workers live in: of this one's, and not dead."""
     alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in alive if "pipeline.workers" in child.cmdline()[-1]]
+    return [child for child in alive if PURPOSE in child.cmdline()]
 
 
 class TestEdgeApart(VectorStoreContract):

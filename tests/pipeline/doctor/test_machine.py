@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Engine, Recipe
+from pipeline.config import Engine
 from pipeline.doctor.diagnosis import Check, Skipped, Unwell, examine, run_apart
 from pipeline.doctor.machine import (
     GIB,
@@ -22,7 +22,7 @@ from pipeline.doctor.machine import (
     look_at_torch,
     needed_memory,
 )
-from pipeline.embed.model import Model, load_model
+from pipeline.embed.model import Model
 from pipeline.errors import Transient
 from pipeline.report import Figures
 
@@ -128,8 +128,8 @@ class TestMemory:
         """So does a wider type of number, by as much as the weights have numbers."""
         shorter = dataclasses.replace(tiny, window=512)
         assert needed_memory(tiny, Engine(), False) > needed_memory(shorter, Engine(), False)
-        wider = load_model(Recipe(model=str(tiny.path), dtype="float32"))
-        assert needed_memory(wider, Engine(), False) > needed_memory(tiny, Engine(), False)
+        narrow, wide = (needed_memory(tiny, Engine(dtype=dtype), False) for dtype in ("bfloat16", "float32"))
+        assert wide > narrow
 
     def test_a_system_that_does_not_say(self, minilm: Model, tmp_path: Path) -> None:
         """Without the kernel's word nothing is guessed."""

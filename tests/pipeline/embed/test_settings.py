@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,38 @@ def test_engines_stand_where_gpus_can_be_seen(monkeypatch: pytest.MonkeyPatch) -
     assert places(Engine(device="cpu")) == ["cpu"]
     with pytest.raises(UsageError, match="gpus is 3, but 2"):
         places(Engine(device="cuda", gpus=3))
+
+
+@pytest.mark.parametrize(
+    ("said", "dtype"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 vnni", "bfloat16"),
+        ("flags\t\t: fpu amx_bf16 amx_tile", "bfloat16"),
+        ("Features\t: fp asimd bf16 sve", "bfloat16"),
+        ("flags\t\t: fpu avx2 avx512f avx512_vnni", "float32"),
+        ("Features\t: fp asimd", "float32"),
+        ("nothing of the kind", "bfloat16"),
+    ],
+)
+def test_a_cpu_computes_in_what_it_can(said: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bfloat16 where the CPU has instructions for it, else float32; a recipe in anything else is left as it is."""
+    monkeypatch.setattr("pipeline.embed.settings._CPU", tmp_path / "cpuinfo")
+    assert engine_settings(MODEL, Engine(device="cpu"))["dtype"] == "bfloat16", "the system does not say"
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{said}\nbogomips\t: 5000\n")
+    assert engine_settings(MODEL, Engine(device="cpu"))["dtype"] == dtype
+    assert engine_settings(MODEL, Engine(device="cuda"))["dtype"] == "bfloat16"
+    assert engine_settings(replace(MODEL, dtype="float16"), Engine(device="cpu"))["dtype"] == "float16"
+
+
+def test_what_is_computed_in_is_no_less_exact_than_the_recipe() -> None:
+    """The setting may be the recipe's dtype or float32; what is less exact would make other vectors."""
+    for device in ("cpu", "cuda"):
+        for dtype in ("bfloat16", "float32"):
+            assert engine_settings(MODEL, Engine(device=device, dtype=dtype))["dtype"] == dtype
+        with pytest.raises(UsageError, match=r"float16.*bfloat16"):
+            engine_settings(MODEL, Engine(device=device, dtype="float16"))
+    with pytest.raises(UsageError, match=r"bfloat16.*float32"):
+        engine_settings(replace(MODEL, dtype="float32"), Engine(dtype="bfloat16"))
 
 
 @pytest.mark.parametrize(
