@@ -28,6 +28,7 @@ from pipeline.errors import Terminal, UsageError
 from tests.pipeline.embed.fake import WINDOW, fake_model, vector_of
 
 MODEL = fake_model(Path("nowhere"))
+HALF = replace(MODEL, dtype="bfloat16")
 
 
 def rows_of(lengths: list[int]) -> tuple[Job, list[Row]]:
@@ -67,22 +68,22 @@ def test_engines_stand_where_gpus_can_be_seen(monkeypatch: pytest.MonkeyPatch) -
 def test_a_cpu_computes_in_what_it_can(said: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """bfloat16 where the CPU has instructions for it, else float32; a recipe in anything else is left as it is."""
     monkeypatch.setattr("pipeline.embed.settings._CPU", tmp_path / "cpuinfo")
-    assert engine_settings(MODEL, Engine(device="cpu"))["dtype"] == "bfloat16", "the system does not say"
+    assert engine_settings(HALF, Engine(device="cpu"))["dtype"] == "bfloat16", "the system does not say"
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{said}\nbogomips\t: 5000\n")
-    assert engine_settings(MODEL, Engine(device="cpu"))["dtype"] == dtype
-    assert engine_settings(MODEL, Engine(device="cuda"))["dtype"] == "bfloat16"
-    assert engine_settings(replace(MODEL, dtype="float16"), Engine(device="cpu"))["dtype"] == "float16"
+    assert engine_settings(HALF, Engine(device="cpu"))["dtype"] == dtype
+    assert engine_settings(HALF, Engine(device="cuda"))["dtype"] == "bfloat16"
+    assert engine_settings(replace(HALF, dtype="float16"), Engine(device="cpu"))["dtype"] == "float16"
 
 
 def test_what_is_computed_in_is_no_less_exact_than_the_recipe() -> None:
     """The setting may be the recipe's dtype or float32; what is less exact would make other vectors."""
     for device in ("cpu", "cuda"):
         for dtype in ("bfloat16", "float32"):
-            assert engine_settings(MODEL, Engine(device=device, dtype=dtype))["dtype"] == dtype
+            assert engine_settings(HALF, Engine(device=device, dtype=dtype))["dtype"] == dtype
         with pytest.raises(UsageError, match=r"float16.*bfloat16"):
-            engine_settings(MODEL, Engine(device=device, dtype="float16"))
+            engine_settings(HALF, Engine(device=device, dtype="float16"))
     with pytest.raises(UsageError, match=r"bfloat16.*float32"):
-        engine_settings(replace(MODEL, dtype="float32"), Engine(dtype="bfloat16"))
+        engine_settings(replace(HALF, dtype="float32"), Engine(dtype="bfloat16"))
 
 
 @pytest.mark.parametrize(
