@@ -211,6 +211,8 @@ class _Process:
 
     def ask(self, verb: str, *arguments: Any) -> Any:
         """The answer of the store's `verb`. Raises what it raises, and Lost."""
+        if self._worker.dead:  # whoever asked last was interrupted while it waited
+            raise Lost("its last question was never answered", doubtful=False)
         request = pickle.dumps((verb, arguments), pickle.HIGHEST_PROTOCOL)
         ((sound, answer),) = self._worker.ask([request], _SECONDS, lambda: None)
         if not sound:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
@@ -122,6 +124,33 @@ class TestEdgeApart(VectorStoreContract):
         [each for each in processes() if each not in before][which].kill()
         store.close()
         assert processes() == before
+
+    def test_interrupted(self, url: str) -> None:
+        """Ctrl-C in the middle of a write: the store closes, no process stays, what was acknowledged is there."""
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        before, done = processes(), 0
+        store = open_store(url, "docs", apart=True)
+        store.open(SPEC)
+        store.upsert([])
+        old = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.7)
+            with pytest.raises(KeyboardInterrupt):
+                for number in count():
+                    store.upsert([point(f"t{n}", n=n) for n in range(number * 100, number * 100 + 100)])
+                    done += 100
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, old)
+        store.close()
+        assert processes() == before
+        again = open_store(url, "docs")
+        assert again.open() == SPEC
+        assert again.count() >= done
+        again.close()
 
     def test_several_write_at_once(self, store: VectorStore) -> None:
         """Threads that write, read and delete side by side get what they would one after the other."""
