@@ -63,7 +63,7 @@ class Engine(_Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     #: What is computed in, never less exact than the recipe's dtype. None is that; or float32 for bfloat16, on a CPU
     #: that has no instructions for it and is twice as fast so.
-    dtype: Literal["bfloat16", "float16", "float32"] | None = None
+    compute_dtype: Literal["bfloat16", "float16", "float32"] | None = None
     #: How many of the visible GPUs; None is all of them.
     gpus: int | None = Field(default=None, ge=1)
     #: Engines side by side on one GPU: for small models, where the host and not the chip is the limit.

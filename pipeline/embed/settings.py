@@ -70,14 +70,15 @@ def computed_dtype(model: Model, engine: Engine, device: str) -> str:
 
     Raises UsageError for a setting that is less exact than the recipe.
     """
-    if engine.dtype is None:
+    if engine.compute_dtype is None:
         slow = device == "cpu" and model.dtype == "bfloat16" and not _has_bfloat16(_CPU)
         return "float32" if slow else model.dtype
-    if engine.dtype not in ("float32", model.dtype):
+    if engine.compute_dtype not in ("float32", model.dtype):
         raise UsageError(
-            f"engine.dtype is {engine.dtype}, the recipe's is {model.dtype}: leave out the former, or make it float32"
+            f"engine.compute_dtype is {engine.compute_dtype}, and recipe.dtype {model.dtype}: leave out the former, or "
+            f"make it float32"
         )
-    return engine.dtype
+    return engine.compute_dtype
 
 
 def for_work(engine: Engine, tokens: float) -> Engine:

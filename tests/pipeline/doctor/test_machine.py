@@ -128,7 +128,7 @@ class TestMemory:
         """So does a wider type of number, by as much as the weights have numbers."""
         shorter = dataclasses.replace(tiny, window=512)
         assert needed_memory(tiny, Engine(), False) > needed_memory(shorter, Engine(), False)
-        narrow, wide = (needed_memory(tiny, Engine(dtype=dtype), False) for dtype in ("bfloat16", "float32"))
+        narrow, wide = (needed_memory(tiny, Engine(compute_dtype=dtype), False) for dtype in ("bfloat16", "float32"))
         assert wide > narrow
 
     def test_a_system_that_does_not_say(self, minilm: Model, tmp_path: Path) -> None:

@@ -79,11 +79,11 @@ def test_what_is_computed_in_is_no_less_exact_than_the_recipe() -> None:
     """The setting may be the recipe's dtype or float32; what is less exact would make other vectors."""
     for device in ("cpu", "cuda"):
         for dtype in ("bfloat16", "float32"):
-            assert engine_settings(HALF, Engine(device=device, dtype=dtype))["dtype"] == dtype
+            assert engine_settings(HALF, Engine(device=device, compute_dtype=dtype))["dtype"] == dtype
         with pytest.raises(UsageError, match=r"float16.*bfloat16"):
-            engine_settings(HALF, Engine(device=device, dtype="float16"))
+            engine_settings(HALF, Engine(device=device, compute_dtype="float16"))
     with pytest.raises(UsageError, match=r"bfloat16.*float32"):
-        engine_settings(replace(HALF, dtype="float32"), Engine(dtype="bfloat16"))
+        engine_settings(replace(HALF, dtype="float32"), Engine(compute_dtype="bfloat16"))
 
 
 @pytest.mark.parametrize(
