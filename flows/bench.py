@@ -51,7 +51,7 @@ _WORDS = (
 
 # Two engines are on the device at once, the bare one and the pipeline's, of which one computes.
 _SHARED_MEMORY = 0.45
-# That many documents, an eighth of them before the clock starts: every process is up, every batch was compiled for.
+# Before the clock starts, an eighth as many documents, of so many at most: every process is up, every shape compiled.
 _MOST_WARMING = 1_000
 # Texts of a dummy model's documents: about six chunks each, so that few chunks are a short remainder.
 _CHUNKS_A_DOCUMENT = 6

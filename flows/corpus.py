@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from flows.engines import Engines, exact_engine, wants_store_apart
+from flows.engines import Engines, exact_engine
 from pipeline.config import Settings, load_settings
 from pipeline.errors import UsageError
 from pipeline.ports import Embedder, Source, VectorStore
@@ -338,9 +338,9 @@ class Corpus:
     @cached_property
     def store(self) -> VectorStore:
         """The vector database's collection."""
-        from connectors.stores import open_store
+        from flows.stores import store_of
 
-        return open_store(self.settings.store, self.settings.collection, wants_store_apart(self.settings))
+        return store_of(self.settings)
 
     @property
     def embedder(self) -> Embedder:

@@ -1,4 +1,4 @@
-"""Which engine a corpus gets, one of this machine's or a server that the settings name; and who writes to its store."""
+"""Which engine a corpus gets: one of this machine's, or a server that the settings name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pipeline.config import Settings
 from pipeline.embed.model import Model
-from pipeline.embed.settings import for_work, likely_device
+from pipeline.embed.settings import for_work
 from pipeline.embed.tokenizer import ModelTokenizer
 from pipeline.errors import UsageError
 from pipeline.ports import Embedder
@@ -55,13 +55,6 @@ def _open(settings: Settings, model: Model, tokenizer: ModelTokenizer) -> Embedd
     from pipeline.embed.vllm import start_engine
 
     return start_engine(model, settings.engine)
-
-
-def wants_store_apart(settings: Settings) -> bool:
-    """Whether the store is to write from a process of its own: where a GPU here would wait, unless it is set."""
-    if settings.limits.store_process is not None:
-        return settings.limits.store_process
-    return settings.embedder == "vllm" and likely_device(settings.engine) == "cuda"
 
 
 def exact_engine(settings: Settings, model: Model) -> Callable[[], Embedder] | None:

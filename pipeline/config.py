@@ -58,7 +58,8 @@ class Recipe(_Section):
 
 
 class Engine(_Section):
-    """How vectors are computed. Changes speed, never vectors. None: chosen from the hardware."""
+    """How vectors are computed. Changes speed, and vectors by less than a cosine of 0.999 shows. None: chosen from the
+    hardware."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     #: What is computed in, never less exact than the recipe's dtype. None is that; or float32 for bfloat16, on a CPU
@@ -132,7 +133,7 @@ class Limits(_Section):
     #: other engine; 1 on a CPU, where the engine has every core and anything beside it slows it (more helps if a source
     #: or store is slow).
     units_in_flight: int | None = Field(default=None, ge=1)
-    #: Write to the store from a process of its own; if left out, where a GPU computes, which waits for nobody then.
+    #: Write to the store from processes of its own; if left out, where a GPU computes, which waits for nobody then.
     store_process: bool | None = None
 
 

@@ -49,6 +49,7 @@ class StoreApart:
         self._here = make()
         self.url, self.collection = self._here.url, self._here.collection
         self.max_text_bytes = self._here.max_text_bytes
+        self._encodes = hasattr(self._here, "encode")
         self._writer: _Process | None = None
         self._encoder: _Process | None = None
         # Whoever needs both takes them in this order.
@@ -67,7 +68,7 @@ class StoreApart:
             if self._writer is None:
                 self._move()
         for some in batched(points, _PAGE):
-            if hasattr(self._here, "encode"):
+            if self._encodes:
                 self._ask("write", self._encode(some))
             else:
                 self._ask("upsert", some)
@@ -166,7 +167,7 @@ class StoreApart:
         try:
             self._writer = _Process(self._make)
             self._writer.ask("open", None)
-            if hasattr(self._here, "encode"):
+            if self._encodes:
                 self._encoder = _Process(self._make)
                 self._encoder.ask("open", None)
         except BaseException as error:

@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from itertools import count, islice
+from pathlib import Path
+
+import psutil
 
 from pipeline.ports import VectorStore
 from pipeline.types import Point
 
 from .contract import patched, point
+
+_ROOT = Path(__file__).parents[3]
+
+# Works for ever, and says after each operation that the store has acknowledged it.
+_WRITER = """
+import sys
+from connectors.stores import open_store
+from tests.connectors.stores.contract import SPEC
+from tests.connectors.stores.script import apply, operations
+
+store = open_store(sys.argv[1], "docs", apart=sys.argv[3] == "apart")
+store.open(SPEC)
+for operation in operations(int(sys.argv[2])):
+    apply(store, operation)
+    print("done", flush=True)
+"""
 
 #: What a store holds: a page, which patches change, by record id.
 State = Mapping[str, int | None]
@@ -77,3 +99,18 @@ def assert_nothing_is_lost(store: VectorStore, done: int, seed: int) -> None:
     missing = object()
     for identity in before.keys() | later.keys() | found.keys():
         assert found.get(identity, missing) in (before.get(identity, missing), later.get(identity, missing))
+
+
+def write_until_killed(url: str, seed: int, apart: bool = False) -> int:
+    """How many operations the store acknowledged to a process that was killed; all that it had started is gone too."""
+    command = [sys.executable, "-c", _WRITER, url, str(seed), "apart" if apart else "here"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_ROOT) as process:
+        assert process.stdout is not None
+        done = process.stdout.readline().count("done")
+        time.sleep(random.Random(seed).uniform(0, 0.7))
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert bool(children) == apart
+        process.kill()
+        done += process.stdout.read().count("done")
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+    return done

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -23,23 +19,9 @@ from pipeline.errors import Terminal, Transient
 from pipeline.ports import VectorStore
 
 from .contract import SPEC, VectorStoreContract, ids, point, sentence
-from .script import assert_nothing_is_lost
+from .script import assert_nothing_is_lost, write_until_killed
 
 ROOT = Path(__file__).parents[3]
-
-# Works for ever, and says after each operation that the store has acknowledged it.
-_WRITER = """
-import sys
-from connectors.stores import open_store
-from tests.connectors.stores.contract import SPEC
-from tests.connectors.stores.script import apply, operations
-
-store = open_store(sys.argv[1], "docs", apart=True)
-store.open(SPEC)
-for operation in operations(int(sys.argv[2])):
-    apply(store, operation)
-    print("done", flush=True)
-"""
 
 
 def processes() -> list[psutil.Process]:
@@ -69,12 +51,12 @@ class TestEdgeApart(VectorStoreContract):
     def test_average_length_cut_short(self, store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
         """The process killed in the middle of a change of the average length: that can be told, and done again."""
         store.upsert([point("fox " + "pad " * 9, n=n) for n in range(2_000)])
-        stamp = Path(store.url.removeprefix("edge:"), store.collection, "stamp.json")
+        running, stamp = processes(), Path(store.url.removeprefix("edge:"), store.collection, "stamp.json")
         with ThreadPoolExecutor(1) as pool:
             tuning = pool.submit(store.set_average_length, 1_000.0)
             while "-1000" not in stamp.read_text():
                 assert not tuning.done()
-            for process in processes():
+            for process in running:
                 process.kill()
             with pytest.raises(Transient):
                 tuning.result()
@@ -171,17 +153,7 @@ class TestEdgeApart(VectorStoreContract):
     @pytest.mark.parametrize("seed", range(5))
     def test_killed(self, url: str, seed: int) -> None:
         """Its owner is killed at any moment: the process ends with it, and nothing acknowledged is lost."""
-        command = [sys.executable, "-c", _WRITER, url, str(seed)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-            assert process.stdout is not None
-            done = process.stdout.readline().count("done")
-            time.sleep(random.Random(seed).uniform(0, 0.7))
-            children = psutil.Process(process.pid).children(recursive=True)
-            assert children
-            process.kill()
-            done += process.stdout.read().count("done")
-        _, alive = psutil.wait_procs(children, timeout=30)
-        assert alive == []
+        done = write_until_killed(url, seed, apart=True)
         store = open_store(url, "docs", apart=True)
         assert store.open(SPEC) == SPEC
         assert_nothing_is_lost(store, done, seed)

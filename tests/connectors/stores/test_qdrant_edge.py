@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,23 +18,9 @@ from connectors.stores import open_store, qdrant_edge
 from pipeline.errors import Terminal, Transient, UsageError
 
 from .contract import SPEC, VectorStoreContract, ids, patched, point, sentence, unit
-from .script import assert_nothing_is_lost
+from .script import assert_nothing_is_lost, write_until_killed
 
 ROOT = Path(__file__).parents[3]
-
-# Works for ever, and says after each operation that the store has acknowledged it.
-_WRITER = """
-import sys
-from connectors.stores import open_store
-from tests.connectors.stores.contract import SPEC
-from tests.connectors.stores.script import apply, operations
-
-store = open_store(sys.argv[1], "docs")
-store.open(SPEC)
-for operation in operations(int(sys.argv[2])):
-    apply(store, operation)
-    print("done", flush=True)
-"""
 
 # Is killed while it makes a collection, when it comes to call the function that is named.
 _MAKER = """
@@ -169,13 +153,7 @@ class TestQdrantEdge(VectorStoreContract):
     @pytest.mark.parametrize("seed", range(10))
     def test_killed(self, url: str, seed: int) -> None:
         """A process killed at any moment of its work loses nothing that was acknowledged, and the collection opens."""
-        command = [sys.executable, "-c", _WRITER, url, str(seed)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-            assert process.stdout is not None
-            done = process.stdout.readline().count("done")
-            time.sleep(random.Random(seed).uniform(0, 0.7))
-            process.kill()
-            done += process.stdout.read().count("done")
+        done = write_until_killed(url, seed)
         store = open_store(url, "docs")
         assert store.open(SPEC) == SPEC
         assert_nothing_is_lost(store, done, seed)
