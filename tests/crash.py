@@ -239,7 +239,7 @@ def fill(folder: Path, leave: int) -> None:
 
 def command(folder: Path, arguments: Sequence[str], at: int, number: int) -> tuple[int, str]:
     """Run a command line, whose process gets signal `number` before effect `at`; gives exit code and what it said."""
-    import connectors.stores
+    import flows.stores
     import pipeline.embed.vllm
     from flows.cli import main
     from tests import faults
@@ -249,13 +249,14 @@ def command(folder: Path, arguments: Sequence[str], at: int, number: int) -> tup
     engine = effects.watch(faults.FakeEngine(faults.bundled()[0].dimensions, Path("spent")), ["embed"])
     engine.__dict__["start_seconds"] = 0.0
     pipeline.embed.vllm.start_engine = lambda *_: engine
-    open_store = connectors.stores.open_store
-    connectors.stores.open_store = lambda *place: effects.watch(open_store(*place))
+    open_store = flows.stores.open_store
+    flows.stores.open_store = lambda *place: effects.watch(open_store(*place))
     said = os.open("said", os.O_CREAT | os.O_RDWR | os.O_TRUNC)
     os.dup2(said, 1)
     os.dup2(said, 2)
     with effects.below(folder / "data"):
         code = main(arguments)
+    assert len(effects.seen) > at, f"the run had no effect {at}, only {len(effects.seen)}"
     return code, Path("said").read_text()
 
 
