@@ -13,7 +13,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,8 @@ _WORDS = (
 
 # Two engines are on the device at once, the bare one and the pipeline's, of which one computes.
 _SHARED_MEMORY = 0.45
-# Before the clock starts, an eighth as many documents, of so many at most: every process is up, every shape compiled.
+# Before the clock starts, an eighth as many documents, of so many at most: every shape is compiled, and every process
+# up, which takes a run no time of its own, since its engine takes longer to start.
 _MOST_WARMING = 1_000
 # Texts of a dummy model's documents: about six chunks each, so that few chunks are a short remainder.
 _CHUNKS_A_DOCUMENT = 6
@@ -64,10 +65,11 @@ def measure(
     """Tokens/s of bare `LLM.embed`, of the pool of engines, and of the whole pipeline (files → Parquet and index).
 
     Each round embeds every chunk once each way, taking turns at going first; figures are medians over rounds, ratios
-    the medians of the rounds' ratios. Engines start, and embed other documents, before the clock does. The bare engine
-    is one, on one device, whatever `gpus` is. With a `shape` (of `pipeline.embed.shapes.SHAPES`) the weights are made
-    up, and the share of the arithmetic roof is given for an H200: `Shape.flops` a second over 989 TFLOP/s (the data
-    sheet's dense bf16) and over 790 (the largest products' own speed), a GPU.
+    the medians of the rounds' ratios. Engines and the run's other processes start before the clock does, and take
+    other documents. The bare engine is one, on one device, whatever `gpus` is. With a `shape` (of
+    `pipeline.embed.shapes.SHAPES`) the weights are made up, and the share of the arithmetic roof is given for an H200:
+    `Shape.flops` a second over 989 TFLOP/s (the data sheet's dense bf16) and over 790 (the largest products' own
+    speed), a GPU.
     """
     recipe = Recipe.model_validate({**settings.recipe.model_dump(), "chunk_tokens": tokens_per_chunk}) if (
         tokens_per_chunk
@@ -115,38 +117,37 @@ def _measure(
         _ = corpus.recipe
         return corpus
 
-    with open_corpus("warm") as corpus:
-        corpus.ingest(str(folder / "warming-up"))
-    bare.llm.embed([{"prompt_token_ids": list(row)} for row in embedder.given], use_tqdm=False)
     ids: list[Sequence[int]] = []
     prompts: list[dict[str, list[int]]] = []
-    seconds: dict[str, list[float]] = {"pipeline": [], "engine": [], "pool": []}
+    turns: dict[str, Callable[[], Any]] = {
+        "engine": lambda: bare.llm.embed(prompts, use_tqdm=False),
+        "pool": lambda: pool.embed(ids),
+    }
+    seconds: dict[str, list[float]] = {"pipeline": [], **{name: [] for name in turns}}
     idle: dict[str, list[float]] = {name: [] for name in seconds}
     stages: dict[str, float] = {}
     cores: dict[str, float] = {}
     for number in range(rounds):
-        embedder.given.clear()
-        corpus = open_corpus(f"round-{number}")
-        turns: list[tuple[str, Callable[[], Any]]] = [
-            ("pipeline", lambda corpus=corpus: corpus.ingest(*sources)),
-            ("engine", lambda: bare.llm.embed(prompts, use_tqdm=False)),
-            ("pool", lambda: pool.embed(ids)),
-        ]
-        for name, turn in turns if number % 2 == 0 else reversed(turns):
-            with IdleMeter() as meter, HostMeter() as host:
-                started = time.perf_counter()
-                result = turn()
-                seconds[name].append(time.perf_counter() - started)
-            idle[name] += meter.share
-            if name == "pipeline":
-                if not ids:  # what it embedded is what the others are given
-                    ids.extend(_stored(embedder.given, corpus))
-                    prompts.extend({"prompt_token_ids": np.asarray(row).tolist()} for row in ids)
-                assert result.embedded_tokens == sum(map(len, ids)), "the pipeline embeds what the bare engine does"
-                report, cores = result, host.cores
-                stages = {stage: round(value, 2) for stage, value in result.seconds.items()}
+        for name in seconds if number % 2 == 0 else reversed(seconds):
+            with open_corpus(f"round-{number}") if name == "pipeline" else nullcontext() as corpus:
+                if corpus:
+                    corpus.ingest(str(folder / "warming-up"))
+                    if not ids:
+                        bare.llm.embed([{"prompt_token_ids": list(row)} for row in embedder.given], use_tqdm=False)
+                    embedder.given.clear()
+                with IdleMeter() as meter, HostMeter() as host:
+                    started = time.perf_counter()
+                    result = corpus.ingest(*sources) if corpus else turns[name]()
+                    seconds[name].append(time.perf_counter() - started)
+                idle[name] += meter.share
+                if corpus:
+                    if not ids:  # what it embedded is what the others are given
+                        ids.extend(_stored(embedder.given, corpus))
+                        prompts.extend({"prompt_token_ids": np.asarray(row).tolist()} for row in ids)
+                    assert result.embedded_tokens == sum(map(len, ids)), "the pipeline embeds what the bare engine does"
+                    report, cores = result, host.cores
+                    stages = {stage: round(value, 2) for stage, value in result.seconds.items()}
             print(f"{name}: {sum(map(len, ids)) / seconds[name][-1]:,.0f} tokens/s", file=sys.stderr, flush=True)
-        corpus.close()
     tokens = sum(map(len, ids))
     speeds = {name: [tokens / value for value in each] for name, each in seconds.items()}
 

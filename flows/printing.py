@@ -316,5 +316,5 @@ def bench(found: Mapping[str, Any]) -> str:
         f"  bare LLM.embed     {found['engine_tokens_per_second']:10,.0f} tokens/s\n"
         f"  pool of engines    {found['pool_tokens_per_second']:10,.0f} tokens/s   ratio {found['pool_ratio']:.3f}\n"
         f"  whole pipeline     {found['pipeline_tokens_per_second']:10,.0f} tokens/s\n"
-        f"  ratio              {found['ratio']:10.3f}   (files to committed Parquet and index; engine start excluded)"
+        f"  ratio              {found['ratio']:10.3f}   (files to committed Parquet and index; starting excluded)"
     )

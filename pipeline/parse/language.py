@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import lzma
 import re
-from collections import Counter
 from functools import cache
+from itertools import accumulate
+from operator import itemgetter
 from typing import Any
 
 from pipeline.types import Parsed
@@ -33,7 +34,7 @@ def detect_language(parsed: Parsed) -> str:
     """
     prose = _sample(parsed, _PROSE)
     sample = prose if len(prose.encode()) >= _LEAST else f"{prose} {_sample(parsed, {'table'})}"
-    if code := language_of(sample):
+    if code := _identify(sample):
         return code
     said = _CODE.match(str(parsed.metadata.get("language") or ""))
     return said.group(1).lower() if said and _LETTER.search(prose) and len(prose) < _LONGEST_PIECE else ""
@@ -41,13 +42,18 @@ def detect_language(parsed: Parsed) -> str:
 
 def language_of(text: str) -> str:
     """The ISO 639-1 code of the language of `text`; "" if nobody could tell."""
-    text = _words(text)
-    if len("".join(_LETTER.findall(text)).encode()) < _LEAST:
+    return _identify(_words(text))
+
+
+def _identify(words: str) -> str:
+    sizes = (len(found[0].encode()) for found in _LETTER.finditer(words))
+    if not any(size >= _LEAST for size in accumulate(sizes)):
         return ""
-    shares: Counter[str] = Counter()
-    for label, share in _identifier().rank(text):
-        shares[_PART_OF.get(label, label)] += share
-    (code, share), *_ = shares.most_common(1)
+    shares: dict[str, float] = {}
+    for label, share in _identifier().rank(words):
+        code = _PART_OF.get(label, label)
+        shares[code] = shares.get(code, 0.0) + share
+    code, share = max(shares.items(), key=itemgetter(1))
     # Longer codes are of languages that ISO 639-1 does not have; "zxx" is no language at all.
     return code if share >= _SURE and len(code) == 2 else ""
 
@@ -83,7 +89,20 @@ def _identifier() -> Any:
     packed = (langid.MODEL_DIR / langid.MODEL_FILE).read_bytes()
     with np.load(io.BytesIO(lzma.decompress(packed)), allow_pickle=False) as model:
         moves, rows = modelio._to_array(model["nextmove"]), modelio._to_array(model["nextmove_row"])
-        shares, priors, output = model["ptc"], model["pc"], model["out_feat"].tolist()
+        shares, priors, output = _Halves(model["ptc"]), model["pc"], model["out_feat"].tolist()
         return langid.LanguageIdentifier(
             shares, priors, model["classes"].tolist(), moves, output, norm_probs=True, tk_row=rows
         )
+
+
+class _Halves:
+    """A float16 array that gives rows in float32: looked up, which takes a fifth of the time of converting them."""
+
+    def __init__(self, array: Any) -> None:
+        import numpy as np
+
+        self._bits = array.view(np.uint16)
+        self._floats = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+
+    def __getitem__(self, rows: Any) -> Any:
+        return self._floats[self._bits[rows]]
