@@ -21,6 +21,7 @@ RRF_K = 60
 CANDIDATES = 100
 
 _WORD = re.compile(r"\w+")
+_WORD_OR_SPACE = bytes(ord("w") if _WORD.match(chr(byte)) else ord(" ") for byte in range(256))  # of ASCII
 _CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(!=|>=|<=|=|>|<)\s*(.*?)\s*", re.DOTALL)
 # Words of questions that say nothing of what is asked; marking them would hide the others.
 _UNMARKED = frozenset(
@@ -78,6 +79,8 @@ def parse_filter(text: str) -> Condition:
 
 def count_words(text: str) -> int:
     """The length of a text as BM25's average counts it: runs of letters, digits and underscores."""
+    if text.isascii():  # where one begins, in a twentieth of the time of looking for each: it is done to every chunk
+        return (b" " + text.encode().translate(_WORD_OR_SPACE)).count(b" w")
     return len(_WORD.findall(text))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,3 +92,9 @@ def test_a_snippet_shows_and_marks_what_was_asked() -> None:
 def test_words_are_counted_in_every_script() -> None:
     """Runs of letters and digits; punctuation and emoji are none."""
     assert count_words("The pump, the 2nd valve — Größe 日本 👍") == 7
+
+
+@given(st.text(st.characters(max_codepoint=160)))
+def test_words_are_counted_alike_in_any_text(text: str) -> None:
+    """However many there are: as many as Unicode sees."""
+    assert count_words(text) == len(re.findall(r"\w+", text))
