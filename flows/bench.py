@@ -52,7 +52,7 @@ _WORDS = (
 # Two engines are on the device at once, the bare one and the pipeline's, of which one computes.
 _SHARED_MEMORY = 0.45
 # Before the clock starts, an eighth as many documents, of so many at most: every shape is compiled, and every process
-# up, which takes a run no time of its own, since its engine takes longer to start.
+# up. A run starts them once, parsers in a second or two and then an engine in ten and more.
 _MOST_WARMING = 1_000
 # Texts of a dummy model's documents: about six chunks each, so that few chunks are a short remainder.
 _CHUNKS_A_DOCUMENT = 6

@@ -79,7 +79,7 @@ def parse_filter(text: str) -> Condition:
 
 def count_words(text: str) -> int:
     """The length of a text as BM25's average counts it: runs of letters, digits and underscores."""
-    if text.isascii():  # where one begins, in a twentieth of the time of looking for each: it is done to every chunk
+    if text.isascii():  # where one begins, which takes a seventeenth of looking for each: every chunk is counted
         return (b" " + text.encode().translate(_WORD_OR_SPACE)).count(b" w")
     return len(_WORD.findall(text))
 
