@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 
 from flows.corpus import Corpus
-from pipeline.config import Recipe, Settings
+from pipeline.config import Engine, Recipe, Settings
 from pipeline.embed.model import Model, load_model
 from pipeline.embed.pool import Pool
-from pipeline.embed.settings import likely_device
+from pipeline.embed.settings import likely_device, places
 from pipeline.embed.shapes import PEAK_FLOPS, REACHED_FLOPS, SHAPES, dummy_model, made_up_words
 from pipeline.embed.tokenizer import token_hash
 from pipeline.embed.vllm import VllmEmbedder, open_dummy, start_dummies, start_engine
 from pipeline.ingest import vectors_of
-from pipeline.types import Vectors
+from pipeline.types import TokenIds, Vectors
 from pipeline.workers.family import descendants
 
 # Made-up documents are sentences of everyday words: a tokenizer takes them as it takes prose.
@@ -117,7 +117,7 @@ def _measure(
         _ = corpus.recipe
         return corpus
 
-    ids: list[Sequence[int]] = []
+    ids: list[TokenIds] = []
     prompts: list[dict[str, list[int]]] = []
     turns: dict[str, Callable[[], Any]] = {
         "engine": lambda: bare.llm.embed(prompts, use_tqdm=False),
@@ -133,9 +133,9 @@ def _measure(
                 if corpus:
                     corpus.ingest(str(folder / "warming-up"))
                     if not ids:
-                        bare.llm.embed([{"prompt_token_ids": list(row)} for row in embedder.given], use_tqdm=False)
+                        bare.llm.embed(_prompts(embedder.given), use_tqdm=False)
                     embedder.given.clear()
-                with IdleMeter() as meter, HostMeter() as host:
+                with IdleMeter(settings.engine) as meter, HostMeter() as host:
                     started = time.perf_counter()
                     result = corpus.ingest(*sources) if corpus else turns[name]()
                     seconds[name].append(time.perf_counter() - started)
@@ -143,7 +143,7 @@ def _measure(
                 if corpus:
                     if not ids:  # what it embedded is what the others are given
                         ids.extend(_stored(embedder.given, corpus))
-                        prompts.extend({"prompt_token_ids": np.asarray(row).tolist()} for row in ids)
+                        prompts.extend(_prompts(ids))
                     assert result.embedded_tokens == sum(map(len, ids)), "the pipeline embeds what the bare engine does"
                     report, cores = result, host.cores
                     stages = {stage: round(value, 2) for stage, value in result.seconds.items()}
@@ -197,10 +197,10 @@ class _Witness:
 
     def __init__(self, pool: Pool, distinct: bool) -> None:
         self.dimensions = pool.dimensions
-        self.given: list[Sequence[int]] = []
+        self.given: list[TokenIds] = []
         self._pool, self._distinct = pool, distinct
 
-    def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
+    def embed(self, token_ids: Sequence[TokenIds]) -> Vectors:
         """As the pool's; `distinct`, with something of the text's own in the first places."""
         self.given += token_ids
         vectors = self._pool.embed(token_ids)
@@ -263,13 +263,20 @@ def _seconds_of(pid: int) -> float:
 
 
 class IdleMeter:
-    """The part of the time in which no kernel ran on the GPUs, as `nvidia-smi` samples it; nothing without it."""
+    """The part of the time in which no kernel ran on `engine`'s GPUs, as `nvidia-smi` samples it; nothing without it.
+
+    What other GPUs of the host do, or do not, is none of ours.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._gpus = ",".join(dict.fromkeys(places(engine)))
 
     def __enter__(self) -> IdleMeter:
         self._busy: list[float] = []
         self._process: subprocess.Popen[str] | None = None
         with suppress(OSError):
-            command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
+            command = ["nvidia-smi", f"--id={self._gpus}", "--query-gpu=utilization.gpu",
+                       "--format=csv,noheader,nounits", "-lms", "200"]  # fmt: skip
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
             threading.Thread(target=self._read, daemon=True).start()
         return self
@@ -281,7 +288,7 @@ class IdleMeter:
 
     @property
     def share(self) -> list[float]:
-        """One figure, 0 to 1, or none. GPUs that were never busy are not ours."""
+        """One figure, 0 to 1, or none."""
         return [1 - statistics.mean(self._busy) / 100] if any(self._busy) else []
 
     def _read(self) -> None:
@@ -308,7 +315,11 @@ def make_documents(
         (folder / f"{number:06}.txt").write_text(" ".join(sentences), encoding="utf-8")
 
 
-def _stored(given: Sequence[Sequence[int]], corpus: Corpus) -> list[Sequence[int]]:
+def _prompts(texts: Sequence[TokenIds]) -> list[dict[str, list[int]]]:
+    return [{"prompt_token_ids": np.asarray(ids).tolist()} for ids in texts]
+
+
+def _stored(given: Sequence[TokenIds], corpus: Corpus) -> list[TokenIds]:
     """Those of the texts whose vectors the corpus has: the canary's are not among them."""
     found = {corpus.recipe.model.embedding_key(token_hash(ids)): ids for ids in given}
     for key in vectors_of(corpus.checkpoints, corpus.recipe).missing(list(found)):

@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 _PROSE = "The lamp at the pier burns from dusk until the last ferry."
 
 Row = dict[str, Any]
-TokenIds = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +60,12 @@ class Made:
 
     document: Row | None = None
     chunks: list[Row] = field(default_factory=list)
-    token_ids: TokenIds = field(default_factory=lambda: np.empty(0, np.uint32))
+    token_ids: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     members: Sequence[Member] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     refused: tuple[str, str] | None = None
 
-    def ids_by_chunk(self) -> list[TokenIds]:
+    def ids_by_chunk(self) -> list[NDArray[np.uint32]]:
         """The token ids of each chunk; views, not copies."""
         ends = np.cumsum([row["tokens"] for row in self.chunks], dtype=np.int64)
         return np.split(self.token_ids, ends[:-1]) if self.chunks else []

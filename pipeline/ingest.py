@@ -31,7 +31,7 @@ from pipeline.prepare import Prepared, Preparer, Refused
 from pipeline.recipe import ResolvedRecipe
 from pipeline.report import Report, Tally, estimate_seconds
 from pipeline.runs import COMPLETED, RUNNING, Record, measured
-from pipeline.types import Rejection, document_id
+from pipeline.types import Rejection, TokenIds, document_id
 from pipeline.workers import Work
 
 # Documents whose points are removed by one request.
@@ -256,7 +256,7 @@ class _Texts:
         one, number = self._plan.embed[key]
         return int(one.chunks[number]["tokens"])
 
-    def ids(self, key: str) -> Sequence[int]:
+    def ids(self, key: str) -> TokenIds:
         """Its tokens."""
         return self._preparer.token_ids(*self._plan.embed[key])
 

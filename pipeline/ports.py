@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.types import CollectionSpec, Condition, Hit, Item, Parsed, Point, Vectors
+from pipeline.types import CollectionSpec, Condition, Hit, Item, Parsed, Point, TokenIds, Vectors
 
 
 class Source(Protocol):
@@ -43,7 +43,7 @@ class Embedder(Protocol):
     #: Length of a vector.
     dimensions: int
 
-    def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
+    def embed(self, token_ids: Sequence[TokenIds]) -> Vectors:
         """One vector a row, in order: float32, shape (len(token_ids), dimensions). May be called by several threads.
 
         Raises Poisoned if some rows cannot be embedded (it has the vectors of the others), Terminal or Transient.

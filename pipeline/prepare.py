@@ -14,7 +14,7 @@ from functools import partial
 from pipeline import chunk as chunking
 from pipeline.checkpoint import Checkpoints, Table
 from pipeline.config import Settings
-from pipeline.documents import Made, Maker, Order, Row, TokenIds, make
+from pipeline.documents import Made, Maker, Order, Row, make
 from pipeline.embed.settings import likely_device
 from pipeline.errors import Rejected
 from pipeline.ledger import LOADED, Listed, Renewal, hash_bytes, hash_metadata, is_forced, same_bytes
@@ -22,7 +22,7 @@ from pipeline.members import MOST_INSIDE, Inside, member_uri, trap
 from pipeline.ports import Source, Tokenizer
 from pipeline.recipe import ResolvedRecipe
 from pipeline.report import Report
-from pipeline.types import Item, document_id, version_id
+from pipeline.types import Item, TokenIds, document_id, version_id
 from pipeline.workers import Inline, Pool, Work, default_workers
 
 #: Tells the ledger what is inside of a document, and gets the rows that it has of that.
@@ -211,10 +211,10 @@ class Preparer:
             self._chunks.append(preparation.chunks)
         report.bytes_written += preparation.text_bytes
 
-    def token_ids(self, one: Prepared, number: int) -> Sequence[int]:
+    def token_ids(self, one: Prepared, number: int) -> TokenIds:
         """What the engine gets for chunk `number`: exactly what was counted when it was cut."""
         if one.token_ids is not None:
-            return list(one.token_ids[number].tolist())
+            return one.token_ids[number]
         row = one.chunks[number]
         return self._tokenizer.encode(chunking.engine_text(self._recipe.rules.prompt, row["context"], row["text"])).ids
 

@@ -18,6 +18,8 @@ _RECORDS = uuid.UUID("2b7d9f06-6a83-5c14-8e2f-7f0c93d1a5b8")
 
 Metadata = Mapping[str, Any]
 Vectors = NDArray[np.float32]
+#: The tokens of one text.
+TokenIds = Sequence[int] | NDArray[np.uint32]
 
 
 def document_id(uri: str) -> str:

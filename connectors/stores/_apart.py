@@ -46,7 +46,8 @@ class StoreApart:
 
     def __init__(self, make: Callable[[], VectorStore]) -> None:
         self._make = make
-        self._here = make()
+        self._served = _Served(make)
+        self._here = self._served.store
         self.url, self.collection = self._here.url, self._here.collection
         self.max_text_bytes = self._here.max_text_bytes
         self._encodes = hasattr(self._here, "encode")
@@ -69,7 +70,7 @@ class StoreApart:
                 self._move()
         for some in batched(points, _PAGE):
             if self._encodes:
-                self._ask("write", self._encode(some))
+                self._ask(_WRITE, self._encode(some))
             else:
                 self._ask("upsert", some)
 
@@ -136,22 +137,22 @@ class StoreApart:
     def _ask(self, verb: str, *arguments: Any) -> Any:
         with self._writing:
             if self._writer is None:
-                return getattr(self._here, verb)(*arguments)
+                return self._served((verb, arguments))
             try:
                 return self._writer.ask(verb, *arguments)
             except Lost as lost:
                 raise self._come_back(lost) from lost
 
-    def _encode(self, points: Sequence[Point]) -> Any:
+    def _encode(self, points: Sequence[Point]) -> bytes:
         try:
             with self._encoding:
                 if self._encoder is not None:
-                    return self._encoder.ask("encode", points)
+                    return bytes(self._encoder.ask(_ENCODE, points))
         except Lost as lost:
             with self._writing:
                 raise self._come_back(lost) from lost
         # Another thread found that a process had died.
-        return self._here.encode(points)  # type: ignore[attr-defined]
+        return bytes(self._served((_ENCODE, (points,))))
 
     def _refresh(self) -> None:
         """Have the encoder read the collection's stamp again. Whoever calls has `_writing`."""
@@ -231,14 +232,15 @@ class _Process:
         self._scratch.close()
 
 
-_SCROLL, _NEXT = "scroll", "next"
+# What is asked otherwise than the port has it. What one process encoded the other writes: to us it is but bytes.
+_SCROLL, _NEXT, _ENCODE, _WRITE = "scroll", "next", "encode", "write"
 
 
 class _Served:
-    """In the process: the store, and whoever is reading all of it."""
+    """In the process, or here: the store, and whoever is reading all of it."""
 
     def __init__(self, make: Callable[[], VectorStore]) -> None:
-        self._store = make()
+        self.store: Any = make()
         self._scrolls: dict[int, Iterator[Point]] = {}
         self._numbers = count()
 
@@ -246,11 +248,15 @@ class _Served:
         verb, arguments = request
         if verb == _SCROLL:
             number = next(self._numbers)
-            self._scrolls[number] = self._store.scroll(*arguments)
+            self._scrolls[number] = self.store.scroll(*arguments)
             return number
         if verb == _NEXT:
             page = list(islice(self._scrolls[arguments[0]], _PAGE))
             if not page:
                 del self._scrolls[arguments[0]]
             return page
-        return getattr(self._store, verb)(*arguments)
+        if verb == _ENCODE:
+            return pickle.dumps(self.store.encode(*arguments), pickle.HIGHEST_PROTOCOL)
+        if verb == _WRITE:
+            return self.store.write(pickle.loads(arguments[0]))
+        return getattr(self.store, verb)(*arguments)

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 _MATRYOSHKA_ARCHITECTURES = {"Qwen3ForCausalLM", "Qwen3Model"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """An embedding model on this machine, and how this recipe uses it.
 
@@ -47,7 +48,7 @@ class Model:
     document_prompt: str
     quantization: str | None = None
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Of all that decides a vector besides the token ids: weights, format, cut. Pooling is the model's own."""
         return fingerprint("embed", self.identity, *self._format, self.dimensions)

@@ -24,7 +24,7 @@ from pipeline.embed.model import Model
 from pipeline.embed.tokenizer import ModelTokenizer, Spelling
 from pipeline.embed.wire import address, read_answer, retry_after
 from pipeline.errors import Poisoned, Terminal, Transient
-from pipeline.types import Vectors
+from pipeline.types import TokenIds, Vectors
 
 if TYPE_CHECKING:
     import httpx
@@ -103,7 +103,7 @@ class OpenAIEmbedder:
         window = f", windows of {', '.join(windows)} tokens" if windows else ""
         return f"{self._url} gives vectors of {self.dimensions}{window}"
 
-    def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
+    def embed(self, token_ids: Sequence[TokenIds]) -> Vectors:
         """One vector a row, in order: float32, shape (len(token_ids), dimensions).
 
         Raises Poisoned for rows that the server refuses, Transient if it does not answer, Terminal if it cannot be
@@ -142,10 +142,9 @@ class OpenAIEmbedder:
 
     # -- Batches -------------------------------------------------------------------------------------------------------
 
-    def _inputs(self, token_ids: Sequence[Sequence[int]]) -> list[Any]:
-        if self._endpoint.input == "tokens":
-            return [list(ids) for ids in token_ids]
-        return [self._spelling.spell(ids) for ids in token_ids]
+    def _inputs(self, token_ids: Sequence[TokenIds]) -> list[Any]:
+        texts = [np.asarray(ids).tolist() for ids in token_ids]
+        return texts if self._endpoint.input == "tokens" else [self._spelling.spell(ids) for ids in texts]
 
     def _batches(self, rows: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
         """Neighbours together, in requests small enough that every connection has some."""

@@ -24,7 +24,7 @@ from pipeline.embed.protocol import Ready
 from pipeline.embed.settings import batched_tokens, longest_input, places
 from pipeline.embed.work import Job, Row, WorkQueue
 from pipeline.errors import CorpusvecError, Poisoned, Terminal
-from pipeline.types import Vectors
+from pipeline.types import TokenIds, Vectors
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Pool:
             if not self._alive:
                 raise self._end()
 
-    def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
+    def embed(self, token_ids: Sequence[TokenIds]) -> Vectors:
         """One vector a row, in order: float32, shape (len(token_ids), dimensions). Thread-safe.
 
         Raises Poisoned if some rows cannot be embedded, with the vectors of the others; Terminal if no engine is left.

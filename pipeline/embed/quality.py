@@ -12,7 +12,7 @@ from pipeline.embed.gate import faults
 from pipeline.errors import Poisoned, Terminal
 from pipeline.evaluate import ndcg
 from pipeline.ports import Embedder
-from pipeline.types import Vectors
+from pipeline.types import TokenIds, Vectors
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Trial:
     `exact` is opened and closed here: a GPU has no room for both at once.
     """
 
-    def __init__(self, exact: Callable[[], Embedder], texts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, exact: Callable[[], Embedder], texts: Sequence[TokenIds]) -> None:
         self._ids = _sample(texts)
         engine = exact()
         try:
@@ -99,10 +99,10 @@ def _neighbours(vectors: Vectors) -> list[list[int]]:
     return [[int(near) for near in row] for row in order[:, : min(_RANKED, len(vectors) - 1)]]
 
 
-def _sample(texts: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+def _sample(texts: Sequence[TokenIds]) -> list[TokenIds]:
     """Texts from all over, as many as there is time for."""
     every = max(1, len(texts) // _TEXTS)
-    taken: list[Sequence[int]] = []
+    taken: list[TokenIds] = []
     tokens = 0
     for ids in texts[::every][:_TEXTS]:
         if not taken or tokens + len(ids) <= _TOKENS:
@@ -111,7 +111,7 @@ def _sample(texts: Sequence[Sequence[int]]) -> list[Sequence[int]]:
     return taken
 
 
-def _embed(engine: Embedder, ids: Sequence[Sequence[int]]) -> Vectors:
+def _embed(engine: Embedder, ids: Sequence[TokenIds]) -> Vectors:
     """Their vectors; what the engine refuses is NaN."""
     try:
         return engine.embed(ids)

@@ -20,7 +20,7 @@ from pipeline.embed.quality import Quality, Trial
 from pipeline.errors import Poisoned
 from pipeline.ports import Embedder
 from pipeline.report import Report
-from pipeline.types import Vectors
+from pipeline.types import TokenIds, Vectors
 
 # Parquet gets what the engine finished at least this often, so that a crash repeats little.
 _FLUSH_TOKENS = 500_000
@@ -37,7 +37,7 @@ class Texts(Protocol):
     def tokens(self, key: str) -> int:
         """How many tokens a text has."""
 
-    def ids(self, key: str) -> Sequence[int]:
+    def ids(self, key: str) -> TokenIds:
         """Its tokens."""
 
 
@@ -144,7 +144,7 @@ class EmbedStage:
                 # Whatever ends this, what the engine has done is done.
                 self._keep(done, report)
 
-    def _started(self, report: Report, texts: Callable[[], Sequence[Sequence[int]]]) -> Embedder:
+    def _started(self, report: Report, texts: Callable[[], Sequence[TokenIds]]) -> Embedder:
         with self._starting:
             if self._embedder is None:
                 trial = None
@@ -159,7 +159,7 @@ class EmbedStage:
             return self._embedder
 
     @staticmethod
-    def _call(embedder: Embedder, ids: Sequence[Sequence[int]]) -> tuple[Vectors, dict[int, str]]:
+    def _call(embedder: Embedder, ids: Sequence[TokenIds]) -> tuple[Vectors, dict[int, str]]:
         try:
             return embedder.embed(ids), {}
         except Poisoned as poisoned:

@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.embed.pieces import Pieces, Positions, parting_of
 from pipeline.errors import MissingExtra, UsageError
 from pipeline.ports import Encoding
+from pipeline.types import TokenIds
 
 
 class ModelTokenizer:
@@ -109,6 +110,6 @@ def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
     return encoding.ids[: marks.index(0)], encoding.ids[len(marks) - marks[::-1].index(0) :]
 
 
-def token_hash(ids: Sequence[int]) -> str:
+def token_hash(ids: TokenIds) -> str:
     """A name for a sequence of token ids: 32 hex digits of the sha256 of its little-endian uint32 bytes."""
     return hashlib.sha256(np.asarray(ids, dtype="<u4").tobytes()).hexdigest()[:32]

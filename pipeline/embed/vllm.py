@@ -24,7 +24,7 @@ from pipeline.embed.model import Model
 from pipeline.embed.pool import Pool
 from pipeline.embed.settings import driver_version, engine_settings, environment, likely_device
 from pipeline.errors import MissingExtra, Rejected, Terminal
-from pipeline.types import Vectors
+from pipeline.types import TokenIds, Vectors
 
 log = logging.getLogger(__name__)
 
@@ -108,12 +108,12 @@ class VllmEmbedder:
             self._trimmed = time.monotonic()
         return finished
 
-    def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
+    def embed(self, token_ids: Sequence[TokenIds]) -> Vectors:
         """One vector a row, in order: float32, shape (len(token_ids), dimensions). Raises Terminal if it dies."""
         with self._lock:
             return self._embed(token_ids)
 
-    def _embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
+    def _embed(self, token_ids: Sequence[TokenIds]) -> Vectors:
         vectors = np.empty((len(token_ids), self.dimensions), np.float32)
         # Neighbours of a like length leave a batch no ragged tail; the longest first, so that none is left for the end.
         try:

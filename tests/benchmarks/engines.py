@@ -39,7 +39,7 @@ def main() -> None:
         started = time.perf_counter()
         bare.llm.embed(prompts, use_tqdm=False)
         prompts *= max(1, round(options.seconds / (time.perf_counter() - started)))
-        with IdleMeter() as meter:
+        with IdleMeter(Engine(gpus=1)) as meter:
             started = time.perf_counter()
             bare.llm.embed(prompts, use_tqdm=False)
             _tell("bare LLM.embed", options, len(prompts) * options.tokens, time.perf_counter() - started, 1, meter)
@@ -56,7 +56,8 @@ def main() -> None:
 def _measure(text: str, gpus: int, options: argparse.Namespace, model: Model) -> None:
     settings = {**json.loads(text), "gpus": gpus}
     quantization = "fp8" if settings.pop("fp8", False) else None
-    pool = start_dummies(replace(model, quantization=quantization), Engine.model_validate(settings))
+    engine = Engine.model_validate(settings)
+    pool = start_dummies(replace(model, quantization=quantization), engine)
     try:
         pool.wait()
         texts = _texts(4 * pool.settings["max_num_batched_tokens"] * pool.engines, options.tokens)
@@ -64,7 +65,7 @@ def _measure(text: str, gpus: int, options: argparse.Namespace, model: Model) ->
         started = time.perf_counter()
         pool.embed(texts)
         texts *= max(1, round(options.seconds / (time.perf_counter() - started)))
-        with IdleMeter() as meter:
+        with IdleMeter(engine) as meter:
             started = time.perf_counter()
             pool.embed(texts)
             seconds = time.perf_counter() - started
