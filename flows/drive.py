@@ -32,13 +32,13 @@ def drive(
 
     in_flight = settings.limits.units_in_flight
     if in_flight is None:
-        # While two are embedded, as many are parsed and loaded, each of which takes an engine's time for one, and not
-        # always at the same moment; one more for every other engine. Where the engine has every core of this machine,
-        # one after the other.
+        # While two are embedded, as many are parsed and loaded, each of which takes an engine's time for one, and two
+        # more for those that take longer; one more for every other engine. Where the engine has every core of this
+        # machine, one after the other.
         if settings.embedder == "openai":
             in_flight = 4
         else:
-            in_flight = 5 + len(places(settings.engine)) if likely_device(settings.engine) == "cuda" else 1
+            in_flight = 7 + len(places(settings.engine)) if likely_device(settings.engine) == "cuda" else 1
     with _recorded(run):
         run.start()
         reports = run_all(run.work, run.units(), in_flight, submit, run.stopping)

@@ -129,7 +129,7 @@ class Limits(_Section):
     unit_tokens: int = Field(default=250_000, ge=1)
     #: … or this many documents.
     unit_documents: int = Field(default=512, ge=1)
-    #: Work units in flight: 6 with one GPU (two are parsed and two loaded while two are embedded), one more for each
+    #: Work units in flight: 8 with one GPU (some are parsed and some loaded while two are embedded), one more for each
     #: other engine; 1 on a CPU, where the engine has every core and anything beside it slows it (more helps if a source
     #: or store is slow).
     units_in_flight: int | None = Field(default=None, ge=1)

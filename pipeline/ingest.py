@@ -22,7 +22,7 @@ from pipeline.documents import Made, Order, Row
 from pipeline.embed.canary import Canary
 from pipeline.embed.stage import EmbedStage
 from pipeline.entries import Entries
-from pipeline.errors import Stopped
+from pipeline.errors import Stopped, Transient
 from pipeline.index import Change, Index
 from pipeline.ledger import Ledger, Listed, Renewal, ledger_name, may_hold
 from pipeline.plan import Planner, Selection, Unit, UnitPlan, outcome, was_begun, was_loaded
@@ -36,6 +36,9 @@ from pipeline.workers import Work
 
 # Documents whose points are removed by one request.
 _DELETED_AT_ONCE = 1_000
+# The ledger's small parts are merged each time so many units are done: at the end of a long run there would be
+# thousands, and the engines would be waited for.
+_SETTLED_UNITS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +137,10 @@ class Ingest:
         report = Report()
         try:
             self._work(unit, report)
-        except BaseException:
+        except BaseException as error:
             self._tried.setdefault(unit.number, []).append(report)
+            if not isinstance(error, Transient):  # the others need not be waited for
+                self.stopping.set()
             raise
         for number, tried in enumerate(self._tried.pop(unit.number, [])):
             # Vectors that reached Parquet stay: this try finds them there, but this run made them.
@@ -146,6 +151,8 @@ class Ingest:
             if number == 0 and tried.planned.chunks:
                 report.planned = tried.planned
         self.tally.add(report)
+        if unit.number % _SETTLED_UNITS == _SETTLED_UNITS - 1:
+            self._ledger.settle()
         return report
 
     def _work(self, unit: Unit, report: Report) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 
 from pipeline import chunk as chunking
 from pipeline.checkpoint import Checkpoints, Table
@@ -86,6 +87,8 @@ class _Task:
     """
 
     listed: Listed
+    #: When its batch came: parsing is done for one batch after the other, as far as there is enough to do.
+    turn: int
     #: How many bytes may still come out of the outermost document that this one is, or is inside of.
     room: list[int] = field(default_factory=lambda: [MOST_INSIDE])
     version: str = ""
@@ -123,6 +126,7 @@ class Preparer:
         self._renewal = renewal
         self._stopping = stopping
         self._open_members = open_members
+        self._turns = count()
 
     def prepare(self, batch: Sequence[Listed], report: Report) -> Preparation:
         """Every item's document and chunks; writes nothing. Raises Transient if a source does not answer, or Stopped.
@@ -130,8 +134,8 @@ class Preparer:
         Documents are made side by side, the first while later ones are read; the order of `batch` is kept, and what is
         inside of one comes after it.
         """
-        result, clock = Preparation(), _Clock()
-        self._prepare([_Task(listed) for listed in batch], result, report, clock)
+        result, clock, turn = Preparation(), _Clock(), next(self._turns)
+        self._prepare([_Task(listed, turn) for listed in batch], result, report, clock)
         clock.tell(report)
         return result
 
@@ -160,7 +164,7 @@ class Preparer:
             inside = self._inside(task)
             result.inside += len(inside)
             result.settled += [listed for listed in inside if listed.settled]
-            unsettled = [_Task(listed, task.room) for listed in inside if not listed.settled]
+            unsettled = [_Task(listed, task.turn, task.room) for listed in inside if not listed.settled]
             if unsettled:
                 self._prepare(unsettled, result, report, clock)
 
@@ -239,7 +243,7 @@ class Preparer:
         item = task.listed.item
         order = Order(item.uri, task.version, task.content_hash, item.media_type, data, document)
         with clock.waiting():
-            task.making = self._work.submit(order, self._stopping)
+            task.making = self._work.submit(order, self._stopping, task.turn)
 
     def _await_parsing(self, task: _Task, clock: _Clock) -> None:
         if task.making is None:

@@ -7,10 +7,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from pipeline.errors import Transient
+from pipeline.errors import Stopped, Transient
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +73,21 @@ def _windowed(
     except BaseException as error:
         if not isinstance(error, GeneratorExit):  # that is somebody who wants no more units, and what is begun done
             stopping.set()
-        for outcome in pending:
-            with suppress(BaseException):  # the first exception is the one that is told
-                outcome.result()
+        others = [other for outcome in pending if (other := _error_of(outcome)) is not None]
+        # The first exception is the one that is told; but that a unit was stopped is no reason, where another failed.
+        if isinstance(error, Stopped):
+            for other in others:
+                if not isinstance(other, Stopped):
+                    raise other from None
         raise
+
+
+def _error_of(outcome: Outcome) -> BaseException | None:
+    try:
+        outcome.result()
+    except BaseException as error:
+        return error
+    return None
 
 
 def _ahead(units: Iterable[T]) -> Iterator[T]:

@@ -6,9 +6,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import count
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,8 +28,11 @@ _FLUSH_TOKENS = 500_000
 # The engine is given about this much at a time, so that a run that is told to stop does so within seconds …
 _SLICE_SECONDS = 2.0
 _FIRST_SLICE_TOKENS = 32_768
-# … and the next while it is at work on one, so that it never waits for us.
-_SLICES_IN_FLIGHT = 2
+# … and the next ones while it is at work on one, so that it never waits for us. So many of a unit are held in memory.
+_ENOUGH_SLICES = 2.5
+_SLICES_IN_FLIGHT = 8
+# How soon a run that is told to stop does so while an engine is silent, in seconds.
+_LOOK_SECONDS = 0.5
 
 
 class Texts(Protocol):
@@ -70,6 +74,7 @@ class EmbedStage:
         self._embedder: Embedder | None = None
         self._quality: Quality | None = None
         self._clock = _Clock()
+        self._turns = _Turns(go_on)
 
     @property
     def warnings(self) -> list[str]:
@@ -118,31 +123,34 @@ class EmbedStage:
         done: list[tuple[list[str], Vectors]] = []
         waiting = 0
         flights: deque[_Slice] = deque()
-        with ThreadPoolExecutor(_SLICES_IN_FLIGHT, thread_name_prefix="embed") as pool:
-            try:
-                while rest or flights:
-                    self._go_on()
-                    while rest and len(flights) < _SLICES_IN_FLIGHT:
-                        some = self._slice(rest, texts)
-                        ids = [texts.ids(key) for key in some]
-                        flights.append(_Slice(some, sum(map(len, ids)), pool.submit(self._call, embedder, ids)))
-                    with self._clock.running(report):
-                        flight = flights.popleft()
-                        vectors, refused = flight.vectors.result()
-                    good = self._admit(flight.keys, vectors, refused)
-                    done.append(([flight.keys[row] for row in good], vectors[good]))
-                    lost = sum(texts.tokens(flight.keys[row]) for row in set(range(len(vectors))).difference(good))
-                    report.embedded += len(good)
-                    report.embedded_tokens += flight.tokens - lost
-                    report.reused -= len(flight.keys)
-                    self._clock.tokens += flight.tokens
-                    waiting += flight.tokens
-                    if waiting >= _FLUSH_TOKENS:
-                        self._keep(done, report)
-                        waiting = 0
-            finally:
-                # Whatever ends this, what the engine has done is done.
-                self._keep(done, report)
+        turn = self._turns.next()
+        pool = ThreadPoolExecutor(_SLICES_IN_FLIGHT, thread_name_prefix="embed")
+        try:
+            while rest or flights:
+                self._go_on()
+                while rest and len(flights) < _SLICES_IN_FLIGHT:
+                    some = self._slice(rest, texts)
+                    ids = [texts.ids(key) for key in some]
+                    tokens = sum(map(len, ids))
+                    self._turns.take(turn, tokens, _ENOUGH_SLICES * self._slice_tokens)
+                    flights.append(_Slice(some, tokens, pool.submit(self._call, embedder, ids, tokens, report)))
+                flight = flights.popleft()
+                vectors, refused = self._result(flight)
+                good = self._admit(flight.keys, vectors, refused)
+                done.append(([flight.keys[row] for row in good], vectors[good]))
+                lost = sum(texts.tokens(flight.keys[row]) for row in set(range(len(vectors))).difference(good))
+                report.embedded += len(good)
+                report.embedded_tokens += flight.tokens - lost
+                report.reused -= len(flight.keys)
+                waiting += flight.tokens
+                if waiting >= _FLUSH_TOKENS:
+                    self._keep(done, report)
+                    waiting = 0
+        finally:
+            # Nobody waits for what is under way: a silent engine or server would hold up whoever stops the run.
+            pool.shutdown(wait=False)
+            # Whatever ends this, what the engine has done is done.
+            self._keep(done, report)
 
     def _started(self, report: Report, texts: Callable[[], Sequence[TokenIds]]) -> Embedder:
         with self._starting:
@@ -158,15 +166,28 @@ class EmbedStage:
                 self._embedder = embedder
             return self._embedder
 
-    @staticmethod
-    def _call(embedder: Embedder, ids: Sequence[TokenIds]) -> tuple[Vectors, dict[int, str]]:
+    def _call(
+        self, embedder: Embedder, ids: Sequence[TokenIds], tokens: int, report: Report
+    ) -> tuple[Vectors, dict[int, str]]:
         try:
-            return embedder.embed(ids), {}
+            with self._clock.running(tokens, report):
+                return embedder.embed(ids), {}
         except Poisoned as poisoned:
             return poisoned.vectors, dict(poisoned.faults)
+        finally:
+            self._turns.give_back(tokens)
+
+    def _result(self, flight: _Slice) -> tuple[Vectors, dict[int, str]]:
+        while not wait([flight.vectors], _LOOK_SECONDS).done:
+            self._go_on()
+        return flight.vectors.result()
+
+    @property
+    def _slice_tokens(self) -> float:
+        return max(self._clock.speed * _SLICE_SECONDS, _FIRST_SLICE_TOKENS)
 
     def _slice(self, rest: deque[str], texts: Texts) -> list[str]:
-        limit = min(max(self._clock.speed * _SLICE_SECONDS, _FIRST_SLICE_TOKENS), _FLUSH_TOKENS)
+        limit = min(self._slice_tokens, _FLUSH_TOKENS)
         keys: list[str] = []
         total = 0
         while rest and total < limit:
@@ -191,11 +212,48 @@ class EmbedStage:
             done.clear()
 
 
+class _Turns:
+    """Which unit hands the engine its next slice: the one that came first, while less than enough is under way.
+
+    If all did so side by side they would end together, and be loaded together while the engine waits for others.
+    """
+
+    def __init__(self, go_on: Callable[[], None]) -> None:
+        self._go_on = go_on
+        self._changed = threading.Condition()
+        self._numbers = count()
+        self._waiting: list[int] = []
+        self._tokens = 0
+
+    def next(self) -> int:
+        """A turn for who comes now."""
+        return next(self._numbers)
+
+    def take(self, turn: int, tokens: int, enough: float) -> None:
+        """Wait until it is one's turn, and less than `enough` tokens are under way; `tokens` are, then."""
+        with self._changed:
+            self._waiting.append(turn)
+            try:
+                while self._tokens >= enough or turn > min(self._waiting):
+                    self._changed.wait(_LOOK_SECONDS)
+                    self._go_on()
+                self._tokens += tokens
+            finally:
+                self._waiting.remove(turn)
+                self._changed.notify_all()
+
+    def give_back(self, tokens: int) -> None:
+        """So many are under way no more."""
+        with self._changed:
+            self._tokens -= tokens
+            self._changed.notify_all()
+
+
 class _Clock:
     """How long the engine had something to do, however many units waited for it at once."""
 
     def __init__(self) -> None:
-        self.tokens = 0
+        self._tokens = 0
         self._lock = threading.Lock()
         self._running = 0
         self._since = 0.0
@@ -204,11 +262,11 @@ class _Clock:
     @property
     def speed(self) -> float:
         """Tokens a second; 0 while nothing is known."""
-        return self.tokens / self._total if self._total else 0.0
+        return self._tokens / self._total if self._total else 0.0
 
     @contextmanager
-    def running(self, report: Report) -> Iterator[None]:
-        """Counts the time inside, once, towards the report of whoever leaves last."""
+    def running(self, tokens: int, report: Report) -> Iterator[None]:
+        """Counts the time inside, once, towards the report of whoever leaves, and the tokens that it was for."""
         with self._lock:
             if not self._running:
                 self._since = time.perf_counter()
@@ -221,4 +279,5 @@ class _Clock:
                 now = time.perf_counter()
                 report.seconds["embed"] += now - self._since
                 self._total += now - self._since
+                self._tokens += tokens
                 self._since = now

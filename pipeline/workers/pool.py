@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 import os
 import pickle
 import threading
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any, Generic, Protocol, TypeVar
 
 from pipeline.errors import CorpusvecError, Rejected, Stopped
@@ -40,8 +42,11 @@ _Request = TypeVar("_Request", contravariant=True)
 class Work(Protocol[_Request, Answer]):
     """Where requests are handed in: a `Pool`, or `Inline` without one."""
 
-    def submit(self, request: _Request, stopping: threading.Event | None = None) -> Future[Answer]:
-        """The answer to come. Waits while many others do. The future raises Rejected, Terminal or Stopped."""
+    def submit(self, request: _Request, stopping: threading.Event | None = None, turn: int = 0) -> Future[Answer]:
+        """The answer to come. Waits while many others do. The future raises Rejected, Terminal or Stopped.
+
+        Of what waits, the lowest `turn` is done first.
+        """
 
     def close(self) -> None:
         """End what is going on, and all processes. Idempotent."""
@@ -53,7 +58,7 @@ class Inline(Generic[Request, Answer]):
     def __init__(self, work: Callable[[Request], Answer]) -> None:
         self._work = work
 
-    def submit(self, request: Request, stopping: threading.Event | None = None) -> Future[Answer]:
+    def submit(self, request: Request, stopping: threading.Event | None = None, turn: int = 0) -> Future[Answer]:
         """The answer, done."""
         future: Future[Answer] = Future()
         try:
@@ -73,7 +78,12 @@ class _Job:
     request: bytes
     stopping: threading.Event
     future: Future[Any]
+    turn: int
+    number: int  # in order of arrival
     alone: bool = False  # it was among several that failed
+
+    def __lt__(self, other: _Job) -> bool:
+        return (self.turn, self.number) < (other.turn, other.number)
 
 
 class Pool(Generic[Request, Answer]):
@@ -90,7 +100,10 @@ class Pool(Generic[Request, Answer]):
         self, start: Callable[[], Callable[[Request], Answer]], workers: int, seconds: float, megabytes: int
     ) -> None:
         self._start, self._workers, self._seconds, self._megabytes = start, workers, seconds, megabytes
-        self._queue: deque[_Job] = deque()
+        self._queue: list[_Job] = []  # a heap
+        self._queued: Counter[int] = Counter()  # how many of each turn
+        self._waiting: list[int] = []  # the turns of those who wait for room in it
+        self._numbers = count()
         self._bytes = 0  # of requests in the queue
         self._free = 0  # threads without a request
         self._threads: list[threading.Thread] = []
@@ -101,21 +114,26 @@ class Pool(Generic[Request, Answer]):
         self._lifeline = os.pipe()
         self._scratch = Scratch()
 
-    def submit(self, request: Request, stopping: threading.Event | None = None) -> Future[Answer]:
-        """The answer to come; waits while much else does.
+    def submit(self, request: Request, stopping: threading.Event | None = None, turn: int = 0) -> Future[Answer]:
+        """The answer to come; waits while much else does. The lowest `turn` is first, both to be let in and to be done:
+        if all that several callers want were done side by side, each would have to wait for the whole of it.
 
         The future raises Rejected, what the work raised, Terminal if no worker starts, and Stopped soon after
         `stopping` is set or the pool closed.
         """
-        job = _Job(pickle.dumps(request, pickle.HIGHEST_PROTOCOL), stopping or _NEVER, Future())
+        data = pickle.dumps(request, pickle.HIGHEST_PROTOCOL)
+        job = _Job(data, stopping or _NEVER, Future(), turn, next(self._numbers))
         job.future.set_running_or_notify_cancel()  # from here on only we end it
         with self._work:
-            while self._bytes > _QUEUED_BYTES or len(self._queue) > _QUEUED:
+            self._waiting.append(turn)
+            try:
+                while self._bytes > _QUEUED_BYTES or len(self._queue) > _QUEUED or turn > min(self._waiting):
+                    self._go_on(job.stopping)
+                    self._room.wait(0.1)
                 self._go_on(job.stopping)
-                self._room.wait(0.1)
-            self._go_on(job.stopping)
-            self._queue.append(job)
-            self._announce(job)
+            finally:
+                self._waiting.remove(turn)
+            self._enqueue(job)
         return job.future
 
     def close(self) -> None:
@@ -133,8 +151,10 @@ class Pool(Generic[Request, Answer]):
             os.close(descriptor)
         self._scratch.close()
 
-    def _announce(self, job: _Job) -> None:
-        """Have somebody do what is in the queue now. Whoever calls has the lock."""
+    def _enqueue(self, job: _Job) -> None:
+        """Have somebody do it. Whoever calls has the lock."""
+        heapq.heappush(self._queue, job)
+        self._queued[job.turn] += 1
         self._bytes += len(job.request)
         if self._free < len(self._queue) and len(self._threads) < self._workers and not self._closed:
             self._free += 1
@@ -160,21 +180,23 @@ class Pool(Generic[Request, Answer]):
             worker.kill()
 
     def _next(self) -> list[_Job] | None:
-        """What to do next: one request, or small ones of one caller that wait; nothing for long; None once closed."""
+        """What to do next: one request, or small ones of one turn that wait; nothing for long; None once closed."""
         with self._work:
             # Another thread may have taken what this one was woken for: then it goes on waiting.
             if not self._work.wait_for(lambda: self._queue or self._closed, _REST_SECONDS):
                 return []
             if self._closed:
                 return None
-            most = min(_TOGETHER, -(-len(self._queue) // self._workers))
-            jobs = [self._queue.popleft()]
+            jobs = [heapq.heappop(self._queue)]
+            most = min(_TOGETHER, -(-self._queued[jobs[0].turn] // self._workers))
             size = len(jobs[0].request)
-            while self._queue and len(jobs) < most and self._queue[0].stopping is jobs[0].stopping:
+            while self._queue and len(jobs) < most and _may_join(self._queue[0], jobs[0]):
                 size += len(self._queue[0].request)
-                if size > _TOGETHER_BYTES or jobs[0].alone or self._queue[0].alone:
+                if size > _TOGETHER_BYTES:
                     break
-                jobs.append(self._queue.popleft())
+                jobs.append(heapq.heappop(self._queue))
+            self._queued[jobs[0].turn] -= len(jobs)
+            self._queued += Counter()  # drops what is zero
             self._bytes -= sum(len(job.request) for job in jobs)
             self._free -= 1
             self._room.notify_all()
@@ -190,10 +212,9 @@ class Pool(Generic[Request, Answer]):
             log.debug("%d requests one by one, after: %s", len(jobs), error)
             with self._work:
                 self._free += 1
-                for job in reversed(jobs):
+                for job in jobs:
                     job.alone = True
-                    self._queue.appendleft(job)
-                    self._announce(job)
+                    self._enqueue(job)
             return None
         self._done()
         for job, reply in zip(jobs, replies, strict=True):
@@ -236,6 +257,10 @@ class Pool(Generic[Request, Answer]):
             self._start, self._seconds, self._megabytes, self._lifeline[0], self._scratch.path, check,
             PURPOSE, "parse_workers = 0",
         )  # fmt: skip
+
+
+def _may_join(job: _Job, first: _Job) -> bool:
+    return job.turn == first.turn and job.stopping is first.stopping and not (job.alone or first.alone)
 
 
 def _settle(job: _Job, reply: Reply) -> None:

@@ -199,6 +199,25 @@ class TestMoves:
         assert documents(report) == {"seen": 3, "unchanged": 3, "deleted": 3}
 
 
+def test_a_long_run_keeps_its_ledger_small(workplace: Path, opened: Callable[..., Corpus]) -> None:
+    """However many units a run has, the ledger's parts are merged on the way: neither their number nor the time to
+    merge them at the end grows with the run."""
+    (workplace / "many").mkdir()
+    for number in range(100):
+        (workplace / "many" / f"{number}.txt").write_text(f"Note {number} of a hundred.\n")
+    most = 0
+
+    def count_parts(_: object) -> None:
+        nonlocal most
+        most = max(most, len(list(Path("data/ledger").glob("*/*.parquet"))))
+
+    report = opened(limits={"unit_documents": 1}).ingest(str(workplace / "many"), progress=count_parts)
+    assert documents(report) == {"seen": 100, "new": 100}
+    assert 2 < most <= 70  # two parts a unit
+    with opened() as corpus:
+        assert corpus.audit(str(workplace / "many")).findings == []
+
+
 class TestPlan:
     """`plan` says what `ingest` does, and touches nothing."""
 

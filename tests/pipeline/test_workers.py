@@ -113,6 +113,42 @@ class TestAnswers:
         assert len({child.pid for child in workers_of(os.getpid())} - before) == 1
         pool.close()
 
+    def test_an_earlier_turn_is_done_first(self) -> None:
+        """Of what waits, the lowest turn is done first, and what has the same turn in the order in which it came."""
+        pool = open_pool(workers=1)
+        done: list[tuple[int, int]] = []
+        busy = pool.submit(("go on", 1))
+        futures = []
+        for turn, number in [(7, 0), (7, 1), (3, 0), (3, 1), (9, 0), (3, 2)]:
+            future = pool.submit(("echo", number), turn=turn)
+            future.add_done_callback(lambda _, one=(turn, number): done.append(one))
+            futures.append(future)
+        assert not busy.done()
+        for future in futures:
+            future.result(SOON)
+        assert done == [(3, 0), (3, 1), (3, 2), (7, 0), (7, 1), (9, 0)]
+        pool.close()
+
+    def test_a_late_turn_leaves_room_for_an_early_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where requests wait for room, the lowest turn is let in first, however many of later ones wait already."""
+        monkeypatch.setattr("pipeline.workers.pool._QUEUED", 1)
+        pool = open_pool(workers=1)
+        done: list[int] = []
+
+        def ask(turn: int) -> None:
+            pool.submit(("go on", 1), turn=turn).result(SOON)
+            done.append(turn)
+
+        with ThreadPoolExecutor(6) as threads:
+            running = [threads.submit(ask, turn) for turn in (0, 5, 5, 5, 5)]
+            while len(pool._waiting) < 2:
+                assert not all(one.done() for one in running)
+            running.append(threads.submit(ask, 1))
+            for one in running:
+                one.result(SOON)
+        assert done.index(1) <= 3  # one was at work, and two had been let in
+        pool.close()
+
     def test_it_starts_with_little(self, shared: Pool[Any, Any]) -> None:
         """A process imports nothing of what its parent has: no engine, no scheduler, no Parquet, no test runner."""
         heavy = {"torch", "vllm", "prefect", "pyarrow", "pytest", "multiprocessing"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +102,66 @@ def test_units_side_by_side_embed_a_text_once(workplace: Path) -> None:
     assert report.documents["new"] == 24
     assert len(engine.asked) == len(set(engine.asked))
     assert len(vectors_in(workplace)) == len(set(vectors_in(workplace))) == 13
+
+
+def test_units_are_embedded_one_after_the_other(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several units that wait for the engine, the first is all but done before the next has its turn: so one is
+    loaded while another is embedded."""
+    monkeypatch.setattr("pipeline.embed.stage._FIRST_SLICE_TOKENS", 8)
+    monkeypatch.setattr("pipeline.embed.stage._SLICE_SECONDS", 0.0)
+    (workplace / "docs").mkdir()
+    for number in range(60):
+        (workplace / "docs" / f"{number:02}.md").write_text(
+            f"{('pump', 'lamp', 'valve')[number // 20]} number {number}.\n"
+        )
+    _, tokenizer = bundled()
+    names = [tokenizer.encode(name).ids[1] for name in ("pump", "lamp", "valve")]
+
+    class Slow(Watched):
+        def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
+            units = [unit for unit, name in enumerate(names) for ids in token_ids if name in ids]
+            if len(units) == len(token_ids):  # the canary is none of them
+                with lock:
+                    order.extend(units)
+                    time.sleep(0.01)
+            return super().embed(token_ids)
+
+    lock, order = threading.Lock(), list[int]()
+    ingest(
+        Slow(VERSIONS), workplace / "docs", limits={"unit_documents": 20, "units_in_flight": 3, "unit_tokens": 10**9}
+    )
+    assert sorted(order) == sorted([0, 1, 2] * 20)
+    came = list(dict.fromkeys(order))
+    for before, after in pairwise(came):
+        last = len(order) - 1 - order[::-1].index(before)
+        assert order[:last].count(after) <= 5, "a few, while the one before had its next texts made ready"
+
+
+def test_a_run_that_fails_does_not_wait_for_a_silent_engine(workplace: Path) -> None:
+    """What one unit fails with is told at once, while the engine is still silent over another's texts."""
+    (workplace / "docs").mkdir()
+    for name in ("quiet", "zebra"):
+        (workplace / "docs" / f"{name}.md").write_text(f"All there is to say of a {name}.\n")
+    silent, end, waited = threading.Event(), threading.Event(), list[bool]()
+
+    class Silent(Watched):
+        def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
+            if len(token_ids) == 1 and self._poison in token_ids[0]:
+                assert silent.wait(60)
+                raise Terminal("the chip is on fire")
+            if len(token_ids) == 1:
+                silent.set()
+                waited.append(end.wait(60))
+            return super().embed(token_ids)
+
+        def close(self) -> None:
+            end.set()
+
+    engine = Silent(VERSIONS)
+    with pytest.raises(Terminal, match="on fire"):
+        ingest(engine, workplace / "docs", limits={"unit_documents": 1, "units_in_flight": 2})
+    assert not waited
+    engine.close()
 
 
 class TestCanary:
