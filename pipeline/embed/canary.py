@@ -53,7 +53,9 @@ class Canary:
         versions: Mapping[str, str] | None = getattr(embedder, "versions", None)
         if versions is None:
             return
-        ids = [self._tokenizer.encode(self._model.document_prompt + text).ids for text in TEXTS]
+        # Without the prompt of documents: vectors of one engine do not depend on what is put before a text, and those
+        # of another prompt are in the same table.
+        ids = [self._tokenizer.encode(text).ids for text in TEXTS]
         ids = [row for row in ids if len(row) <= self._model.window]
         try:
             vectors = embedder.embed(ids)

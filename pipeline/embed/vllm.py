@@ -75,13 +75,15 @@ class VllmEmbedder:
 
     @property
     def versions(self) -> dict[str, str]:
-        """What the vectors are computed by: libraries, driver and device."""
+        """What the vectors are computed by: libraries, driver and device; and how: dtype and graph."""
         from vllm.platforms import current_platform
 
         libraries = {name: _version(name) for name in ("vllm", "torch", "transformers")}
         device = current_platform.get_device_name() if self.device == "cuda" else _cpu_name()
         driver = driver_version() if self.device == "cuda" else ""
-        return {**libraries, "device": device or self.device, "driver": driver}
+        graph = "as it stands" if self.settings["enforce_eager"] else "compiled"
+        found = {**libraries, "device": device or self.device, "driver": driver}
+        return {**found, "dtype": self.settings["dtype"], "graph": graph}
 
     def add(self, number: int, ids: NDArray[np.int32]) -> None:
         """Queue a text under a number of the caller's. Raises Rejected if the engine refuses it."""

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -192,6 +193,17 @@ class TestCanary:
         said = "so it is the model" if what == "model" else f"{what} was {VERSIONS[what]} and is another"
         with pytest.raises(Terminal, match=said):
             ingest(Watched(now, turned=0.1), folder)
+        assert vectors_in(workplace) == before
+
+    def test_another_prompt_is_no_other_engine(self, folder: Path, workplace: Path) -> None:
+        """Vectors of all prompts are in one table, and are held against the same canary."""
+        ingest(Watched(VERSIONS), folder)
+        before = vectors_in(workplace)
+        (folder / "new.md").write_text("Something new.\n")
+        with opened(Watched(VERSIONS, turned=0.1), collection="other", store="edge:other") as corpus:
+            corpus.model = replace(corpus.model, document_prompt="passage: ")
+            with pytest.raises(Terminal, match="no longer makes the vectors"):
+                corpus.ingest(str(folder))
         assert vectors_in(workplace) == before
 
     def test_a_small_difference_is_none(self, folder: Path) -> None:
