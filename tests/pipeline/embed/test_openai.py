@@ -9,6 +9,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.config import Endpoint, Recipe, Settings
-from pipeline.embed import openai
+from pipeline.embed import connection
 from pipeline.embed.gate import faults
 from pipeline.embed.model import Model, load_model
 from pipeline.embed.openai import OpenAIEmbedder
@@ -44,13 +45,13 @@ def connect(
     server: FaultyServer, minilm: Model, minilm_tokenizer: ModelTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Connect]:
     """Makes embedders that ask the server."""
-    monkeypatch.setattr(openai, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.001)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("CORPUSVEC_ENDPOINT_KEY", raising=False)
     made: list[OpenAIEmbedder] = []
 
     def make(model: Model = minilm, tokenizer: ModelTokenizer = minilm_tokenizer, /, **settings: Any) -> OpenAIEmbedder:
-        made.append(OpenAIEmbedder(model, tokenizer, Endpoint(**{"url": server.url, **settings})))
+        made.append(OpenAIEmbedder(model, tokenizer, Endpoint(**{"url": server.url, **settings}), 256))
         return made[-1]
 
     yield make
@@ -86,9 +87,10 @@ class TestAsking:
         np.testing.assert_array_equal(vectors, server.vectors(ids))
         assert connect().embed([]).shape == (0, 384)
 
-    def test_a_request_keeps_to_both_budgets(self, server: FaultyServer, connect: Connect) -> None:
+    def test_a_request_keeps_to_both_budgets(self, server: FaultyServer, connect: Connect, minilm: Model) -> None:
         """No request has more texts or tokens than allowed, but for a text that is longer alone."""
-        connect(batch_inputs=30, batch_tokens=2_048, in_flight=1).embed([*some_ids(200), *some_ids(1, 4_000)])
+        embedder = connect(replace(minilm, window=8_192), batch_inputs=30, batch_tokens=2_048, in_flight=1)
+        embedder.embed([*some_ids(200), *some_ids(1, 4_000)])
         sizes = [[len(one) for one in body["input"]] for body in server.requests]
         assert max(map(len, sizes)) == 30
         assert [sum(size) for size in sizes if sum(size) > 2_048] == [4_002]
@@ -164,10 +166,10 @@ class TestText:
         """What is sent encodes to the chunk's ids, special tokens included."""
         texts = ["Größe matters, don't it?", "日本語 and 👍🏽", "  spaced \n out "]
         ids = [minilm_tokenizer.encode(text).ids for text in texts]
-        server.count = lambda text: len(minilm_tokenizer.encode(text).ids)
+        special = Spelling(minilm_tokenizer)._tokenizer
+        server.count = lambda text: len(special.encode(text).ids)
         connect(input="text").embed(ids)
         sent = server.requests[-1]["input"]
-        special = Spelling(minilm_tokenizer)._tokenizer
         assert [special.encode(text).ids for text in sent] == ids
 
     @given(st.text(max_size=200))
@@ -342,10 +344,10 @@ class TestBadTexts:
         assert embedder.embed(some_ids(2)).shape == (2, 384)
 
     def test_a_text_beyond_llama_cpps_batch_is_not_asked_for_again(
-        self, server: FaultyServer, connect: Connect
+        self, server: FaultyServer, connect: Connect, minilm: Model
     ) -> None:
         """Its 500 says so in words: nothing is gained by waiting."""
-        embedder = connect(in_flight=1)
+        embedder = connect(replace(minilm, window=8_192), in_flight=1)
         embedder.check()
         told = (500, {"error": {"message": "input (300 tokens) is too large to process. increase the physical batch"}})
         server.fault = lambda body: told if any(len(ids) > 100 for ids in body["input"]) else RIGHT
