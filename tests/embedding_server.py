@@ -34,6 +34,8 @@ class FaultyServer:
     cuts: bool = True
     #: The longest input in tokens, as vLLM says it; None says nothing.
     window: int | None = 256
+    #: What is said of the models instead.
+    models: Any = None
     #: What Text Embeddings Inference says of itself.
     info: dict[str, Any] | None = None
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -99,7 +101,7 @@ def embedding_server(dimensions: int) -> Iterator[FaultyServer]:
             if self.path == "/info":
                 return self.reply(200, state.info) if state.info else self.reply(404, {})
             served = {"id": "served-model", **({"max_model_len": state.window} if state.window else {})}
-            return self.reply(200, {"data": [served]})
+            return self.reply(200, state.models or {"data": [served]})
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

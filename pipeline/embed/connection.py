@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pipeline.config import Endpoint
 from pipeline.embed.wire import Answer, address, is_here, read_answer, retry_after
@@ -256,7 +255,7 @@ def _client(url: str, key: str, in_flight: int) -> httpx.AsyncClient:
     import httpx
 
     try:
-        host = urlsplit(str(httpx.URL(url))).hostname or ""
+        host = httpx.URL(url).host
     except (httpx.InvalidURL, ValueError) as error:
         raise UsageError(f"endpoint.url is no address of a server: {url!r}; write http://HOST:PORT/v1") from error
     limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)

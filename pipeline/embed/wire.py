@@ -45,7 +45,7 @@ def address(url: str) -> tuple[str, str]:
         host = parts.hostname or ""
         if host.isascii():
             host.encode("idna")  # looks at the lengths of its labels, as looking it up would
-        right = parts.scheme in ("http", "https") and host and parts.port != 0 and not parts.fragment
+        right = host.split() == [host] and parts.scheme in ("http", "https") and parts.port != 0 and not parts.fragment
     except ValueError:
         right = False
     if not right:
