@@ -20,17 +20,15 @@ from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from textwrap import shorten
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from flows.engines import Engines, exact_engine
 from pipeline.config import Settings, load_settings
-from pipeline.embed.gate import faults
-from pipeline.errors import Terminal, UsageError
+from pipeline.errors import UsageError
 from pipeline.ports import Embedder, Source, VectorStore
 from pipeline.report import Report
-from pipeline.search import MODES, Mode, parse_filter, search
+from pipeline.search import MODES, Mode, parse_filter, search, sound
 from pipeline.types import Hit, Vectors
 
 if TYPE_CHECKING:
@@ -227,21 +225,12 @@ class Corpus:
         return search(self.store, text, k, mode, conditions, lambda query: self.embed_queries([query])[0])
 
     def embed_queries(self, queries: Sequence[str]) -> Vectors:
-        """Query vectors, with the model's query prompt: float32, shape (len(queries), dimensions).
-
-        Raises Terminal if what computes them gives no sound ones: a store would find nothing, and not say why.
-        """
+        """Query vectors, with the model's query prompt, and sound: float32, shape (len(queries), dimensions)."""
         ids = [self.tokenizer.encode(self.model.query_prompt + query).ids for query in queries]
         longest = max(map(len, ids), default=0)
         if longest > self.model.window:
             raise UsageError(f"the query has {longest} tokens; {self.model.name} takes {self.model.window}")
-        vectors = self.embedder.embed(ids)
-        for row, fault in faults(vectors, self.model.dimensions).items():
-            raise Terminal(
-                f"the query {shorten(queries[row], 80)!r} has no vector to search with: {fault}. Try another engine "
-                "version, server or dtype; --mode bm25 searches by words alone"
-            )
-        return vectors
+        return sound(self.embedder.embed(ids), queries, self.model.dimensions)
 
     def status(self) -> dict[str, Any]:
         """What there is: sources, recipe, counts of documents, chunks, vectors and points, last runs, rejected."""

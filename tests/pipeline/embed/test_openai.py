@@ -306,8 +306,11 @@ class TestBadMinutes:
                 time.sleep(0.02)
 
         server.fault = lambda body: drip
+        embedder = connect(timeout=0.2, in_flight=1)
         with pytest.raises(Transient, match=rf"{told} within 0\.2 s"):
-            connect(timeout=0.2).embed(some_ids(2))
+            embedder.embed(some_ids(2))
+        server.fault = lambda body: RIGHT
+        assert embedder.embed(some_ids(2)).shape == (2, 384), "and its connection is free again"
 
     def test_an_answer_has_a_size(self, server: FaultyServer, connect: Connect) -> None:
         """More than these vectors can take is not read."""
