@@ -28,7 +28,7 @@ from pipeline.config import Settings, load_settings
 from pipeline.errors import UsageError
 from pipeline.ports import Embedder, Source, VectorStore
 from pipeline.report import Report
-from pipeline.search import MODES, Mode, parse_filter, search
+from pipeline.search import MODES, Mode, parse_filter, search, sound
 from pipeline.types import Hit, Vectors
 
 if TYPE_CHECKING:
@@ -225,12 +225,12 @@ class Corpus:
         return search(self.store, text, k, mode, conditions, lambda query: self.embed_queries([query])[0])
 
     def embed_queries(self, queries: Sequence[str]) -> Vectors:
-        """Query vectors, with the model's query prompt: float32, shape (len(queries), dimensions)."""
+        """Query vectors, with the model's query prompt, and sound: float32, shape (len(queries), dimensions)."""
         ids = [self.tokenizer.encode(self.model.query_prompt + query).ids for query in queries]
         longest = max(map(len, ids), default=0)
         if longest > self.model.window:
             raise UsageError(f"the query has {longest} tokens; {self.model.name} takes {self.model.window}")
-        return self.embedder.embed(ids)
+        return sound(self.embedder.embed(ids), queries, self.model.dimensions)
 
     def status(self) -> dict[str, Any]:
         """What there is: sources, recipe, counts of documents, chunks, vectors and points, last runs, rejected."""

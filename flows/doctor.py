@@ -20,7 +20,6 @@ from flows.corpus import Corpus
 from pipeline.config import Settings, load_settings
 from pipeline.doctor import files, machine, packages
 from pipeline.doctor.diagnosis import Check, Diagnosis, Skipped, Unwell, examine, run_apart
-from pipeline.embed.gate import faults
 from pipeline.embed.model import Model
 from pipeline.embed.openai import OpenAIEmbedder
 from pipeline.errors import CorpusvecError
@@ -161,7 +160,8 @@ class _Patient:
     def embedding(self) -> str:
         """One text, embedded as a run would."""
         if self.remote:
-            embedder = OpenAIEmbedder(self.corpus.model, self.corpus.tokenizer, self.settings.endpoint)
+            limit = self.corpus.recipe.rules.limit
+            embedder = OpenAIEmbedder(self.corpus.model, self.corpus.tokenizer, self.settings.endpoint, limit)
             try:
                 return embedder.check()
             finally:
@@ -207,12 +207,10 @@ def _embed(settings: Settings) -> dict[str, Any]:
         try:
             engine = corpus.embedder_for(math.inf)  # as a large run has it, in which most can go wrong
             started = time.perf_counter()
-            vectors = corpus.embed_queries([_TEXT])
+            corpus.embed_queries([_TEXT])
             seconds = time.perf_counter() - started
         except CorpusvecError as error:
             return {"error": str(error)}
-        if wrong := faults(vectors, engine.dimensions):
-            return {"error": wrong[0]}
         return {"dimensions": engine.dimensions, "start": corpus.engine_start_seconds, "seconds": seconds}
 
 

@@ -51,7 +51,7 @@ def _open(settings: Settings, model: Model, tokenizer: ModelTokenizer) -> Embedd
     if settings.embedder == "openai":
         from pipeline.embed.openai import OpenAIEmbedder
 
-        return OpenAIEmbedder(model, tokenizer, settings.endpoint)
+        return OpenAIEmbedder(model, tokenizer, settings.endpoint, model.chunk_limit(settings.recipe))
     from pipeline.embed.vllm import start_engine
 
     return start_engine(model, settings.engine)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -24,9 +25,13 @@ ENV_PREFIX = "CORPUSVEC_"
 #: A shorter budget leaves no room for a heading path, or for one character that normalizes to many tokens.
 MIN_CHUNK_TOKENS = 32
 
+# What a key might be called by who puts one among the settings.
+_KEY = re.compile(r"(^|[._]|api)key$|(^|[._])(secret|password)$|(^|\.|api_|auth_|access_|milvus_)token$", re.IGNORECASE)
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What stands where no setting belongs may be a key.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Recipe(_Section):
@@ -192,9 +197,23 @@ def load_settings(config: str | os.PathLike[str] | None = None, **flags: Any) ->
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise UsageError(f"the setting {where} is wrong: {first['msg']}; got {first.get('input')!r}") from error
+        raise UsageError(_what_is_wrong(error)) from error
+
+
+def _what_is_wrong(error: ValidationError) -> str:
+    """The first of it. Of what is no setting, or no plain value of one, the value is not repeated: it may be a key."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "settings"
+    if first["type"] == "extra_forbidden":
+        if _KEY.search(where):
+            return (
+                f"the setting {where} is wrong: keys are no settings, and come from the environment only, as "
+                "CORPUSVEC_ENDPOINT_KEY, QDRANT_API_KEY or MILVUS_TOKEN"
+            )
+        return f"the setting {where} is wrong: there is none of that name"
+    section = first["type"] in ("model_type", "model_attributes_type")
+    plain = isinstance(first["input"], str | int | float) and not section
+    return f"the setting {where} is wrong: {first['msg']}" + (f"; got {first['input']!r}" if plain else "")
 
 
 def _merge(into: dict[str, Any], other: dict[str, Any]) -> None:

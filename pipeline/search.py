@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from textwrap import shorten
 from typing import Literal, get_args
 
-from pipeline.errors import UsageError
+from pipeline.embed.gate import faults
+from pipeline.errors import Terminal, UsageError
 from pipeline.ports import VectorStore
 from pipeline.types import Condition, Hit, Vectors
 
@@ -47,6 +49,19 @@ def search(
         return store.search_dense(vector, k, conditions)
     depth = max(k, CANDIDATES)
     return fuse([store.search_dense(vector, depth, conditions), store.search_bm25(text, depth, conditions)])[:k]
+
+
+def sound(vectors: Vectors, queries: Sequence[str], dimensions: int) -> Vectors:
+    """`vectors`, if they are some to ask a store with: it would answer to others with nothing, or with anything.
+
+    Raises Terminal with the first query that has none, and why.
+    """
+    for row, fault in faults(vectors, dimensions).items():
+        raise Terminal(
+            f"the query {shorten(queries[row], 80)!r} has no vector to search with: {fault}. Try another engine "
+            "version, server or dtype; --mode bm25 searches by words alone"
+        )
+    return vectors
 
 
 def fuse(rankings: Sequence[Sequence[Hit]]) -> list[Hit]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 #: Called with a request's body before it is answered; an answer (status, JSON, headers) is given instead of the right
-#: one, None hangs up, and `RIGHT` answers rightly.
+#: one, None hangs up, `RIGHT` answers rightly, and what is a function writes whatever it likes.
 RIGHT = object()
 Fault = Callable[[Mapping[str, Any]], Any]
 
@@ -32,6 +32,12 @@ class FaultyServer:
     key: str | None = None
     base64: bool = True
     cuts: bool = True
+    #: The longest input in tokens, as vLLM says it; None says nothing.
+    window: int | None = 256
+    #: What is said of the models instead.
+    models: Any = None
+    #: What Text Embeddings Inference says of itself.
+    info: dict[str, Any] | None = None
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     most_at_once: int = 0
@@ -92,7 +98,10 @@ def embedding_server(dimensions: int) -> Iterator[FaultyServer]:
             """Nothing on stderr."""
 
         def do_GET(self) -> None:
-            self.reply(200, {"data": [{"id": "served-model", "max_model_len": 256}]})
+            if self.path == "/info":
+                return self.reply(200, state.info) if state.info else self.reply(404, {})
+            served = {"id": "served-model", **({"max_model_len": state.window} if state.window else {})}
+            return self.reply(200, state.models or {"data": [served]})
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -106,6 +115,9 @@ def embedding_server(dimensions: int) -> Iterator[FaultyServer]:
                 if told is None:
                     self.close_connection = True
                     return None
+                if callable(told):
+                    self.close_connection = True
+                    return told(self.wfile.write)
                 if told is not RIGHT:
                     return self.reply(*told)
                 return self.reply(200, state.spoil(state.answer(body)))

@@ -1,4 +1,4 @@
-"""What a vector must be before it may reach Parquet."""
+"""What a text must be to be embedded, and a vector before it may reach Parquet."""
 
 from __future__ import annotations
 
@@ -49,6 +49,15 @@ class Gate:
             while len(self._seen) > _REMEMBERED:
                 self._seen.popitem(last=False)
         return found
+
+
+def unfit(tokens: int, longest: int) -> str | None:
+    """Why a text of so many tokens is not embedded where `longest` are taken; None if it is."""
+    if not tokens:
+        return "the text has no tokens: there is nothing to embed"
+    if tokens > longest:
+        return f"the text has {tokens} tokens; the engine takes {longest}, and nothing is cut off silently"
+    return None
 
 
 def faults(vectors: Vectors, dimensions: int) -> dict[int, str]:

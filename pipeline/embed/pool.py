@@ -19,6 +19,7 @@ import numpy as np
 from pipeline.config import Engine
 from pipeline.embed.arena import Shape
 from pipeline.embed.attendant import Attendant
+from pipeline.embed.gate import unfit
 from pipeline.embed.model import Model
 from pipeline.embed.protocol import Ready
 from pipeline.embed.settings import batched_tokens, longest_input, places
@@ -99,10 +100,10 @@ class Pool:
         job = Job(len(token_ids), self.dimensions)
         rows = []
         for index, ids in enumerate(token_ids):
-            if 0 < len(ids) <= self._longest:
+            if (reason := unfit(len(ids), self._longest)) is None:
                 rows.append(Row(job, index, np.asarray(ids, np.int32)))
             else:
-                job.faults[index] = self._refuse(len(ids))
+                job.faults[index] = reason
                 job.left -= 1
         if rows:
             self._queue.submit(job, rows)
@@ -153,11 +154,6 @@ class Pool:
         if not self._ready:
             return Terminal(f"the engine did not start for {self._name}: {reason}")
         return Terminal(f"the engine stopped while embedding, and cannot be started again: {reason}")
-
-    def _refuse(self, tokens: int) -> str:
-        if not tokens:
-            return "the text has no tokens: there is nothing to embed"
-        return f"the text has {tokens} tokens; the engine takes {self._longest}, and nothing is cut off silently"
 
 
 def _in_words(place: str) -> str:

@@ -156,6 +156,18 @@ class TestServer:
             (workplace / "corpusvec.toml").write_text(f'embedder = "openai"\nendpoint.url = "{server.url}"\n')
             assert "serves another model" in examine(capfd, code=1)["embedding"]["found"]
 
+    def test_its_window_is_too_short(
+        self, workplace: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Chunks of the recipe would not fit: told with both numbers, as a run would tell it."""
+        with embedding_server(384) as server:
+            server.window = 128
+            (workplace / "corpusvec.toml").write_text(f'embedder = "openai"\nendpoint.url = "{server.url}"\n')
+            found = examine(capfd, code=1)["embedding"]["found"]
+            assert "takes texts of 128 tokens, and chunks have up to 256" in found
+            monkeypatch.setenv("CORPUSVEC_RECIPE__CHUNK_TOKENS", "128")
+            examine(capfd, code=0)
+
 
 class TestPrefect:
     """A schedule needs a Prefect server; nothing else does."""

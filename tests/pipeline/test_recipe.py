@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +75,37 @@ def test_a_secret_in_the_environment_stays_there(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("QDRANT_API_KEY", "s3cret")
     monkeypatch.setenv("MILVUS_TOKEN", "s3cret")
     assert "s3cret" not in load_settings().model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"endpoint": {"key": "s3cret"}},
+        {"endpoint": {"api_key": "s3cret"}},
+        {"endpoint": "s3cret"},
+        {"endpoint": {"url": {"key": "s3cret"}}},
+        {"QDRANT_API_KEY": "s3cret"},
+        {"keyring": {"password": "s3cret"}},
+        {"metadata": [{"match": "*", "set": {}, "token": "s3cret"}]},
+    ],
+)
+def test_a_key_among_the_settings_is_not_repeated(flags: dict[str, Any]) -> None:
+    """Where no setting belongs may stand a key: neither the message nor its cause shows it."""
+    with pytest.raises(UsageError, match=r"the setting .* is wrong") as caught:
+        load_settings(os.devnull, **flags)
+    assert "s3cret" not in f"{caught.value}{caught.value.__cause__}"
+
+
+def test_it_is_said_where_keys_go(tmp_path: Path) -> None:
+    """In the environment; and a misspelt setting is told as such."""
+    file = tmp_path / "c.toml"
+    file.write_text('[endpoint]\nkey = "s3cret"\n')
+    with pytest.raises(UsageError, match=r"endpoint\.key .*the environment only, as CORPUSVEC_ENDPOINT_KEY"):
+        load_settings(file)
+    with pytest.raises(UsageError, match="there is none of that name"):
+        load_settings(os.devnull, recipe={"chunk_token": 64})
+    with pytest.raises(UsageError, match="got 'int8'"):
+        load_settings(os.devnull, recipe={"dtype": "int8"})
 
 
 def test_an_unknown_setting_is_refused() -> None:

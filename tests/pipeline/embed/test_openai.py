@@ -9,6 +9,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -20,12 +21,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.config import Endpoint, Recipe, Settings
-from pipeline.embed import openai
+from pipeline.embed import connection
 from pipeline.embed.gate import faults
 from pipeline.embed.model import Model, load_model
 from pipeline.embed.openai import OpenAIEmbedder
 from pipeline.embed.tokenizer import ModelTokenizer, Spelling
-from pipeline.embed.wire import address
+from pipeline.embed.wire import address, retry_after
 from pipeline.errors import Poisoned, Terminal, Transient, UsageError
 from tests.embedding_server import RIGHT, FaultyServer, embedding_server
 
@@ -44,13 +45,13 @@ def connect(
     server: FaultyServer, minilm: Model, minilm_tokenizer: ModelTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Connect]:
     """Makes embedders that ask the server."""
-    monkeypatch.setattr(openai, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.001)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("CORPUSVEC_ENDPOINT_KEY", raising=False)
     made: list[OpenAIEmbedder] = []
 
     def make(model: Model = minilm, tokenizer: ModelTokenizer = minilm_tokenizer, /, **settings: Any) -> OpenAIEmbedder:
-        made.append(OpenAIEmbedder(model, tokenizer, Endpoint(**{"url": server.url, **settings})))
+        made.append(OpenAIEmbedder(model, tokenizer, Endpoint(**{"url": server.url, **settings}), 256))
         return made[-1]
 
     yield make
@@ -86,9 +87,10 @@ class TestAsking:
         np.testing.assert_array_equal(vectors, server.vectors(ids))
         assert connect().embed([]).shape == (0, 384)
 
-    def test_a_request_keeps_to_both_budgets(self, server: FaultyServer, connect: Connect) -> None:
+    def test_a_request_keeps_to_both_budgets(self, server: FaultyServer, connect: Connect, minilm: Model) -> None:
         """No request has more texts or tokens than allowed, but for a text that is longer alone."""
-        connect(batch_inputs=30, batch_tokens=2_048, in_flight=1).embed([*some_ids(200), *some_ids(1, 4_000)])
+        embedder = connect(replace(minilm, window=8_192), batch_inputs=30, batch_tokens=2_048, in_flight=1)
+        embedder.embed([*some_ids(200), *some_ids(1, 4_000)])
         sizes = [[len(one) for one in body["input"]] for body in server.requests]
         assert max(map(len, sizes)) == 30
         assert [sum(size) for size in sizes if sum(size) > 2_048] == [4_002]
@@ -164,10 +166,10 @@ class TestText:
         """What is sent encodes to the chunk's ids, special tokens included."""
         texts = ["Größe matters, don't it?", "日本語 and 👍🏽", "  spaced \n out "]
         ids = [minilm_tokenizer.encode(text).ids for text in texts]
-        server.count = lambda text: len(minilm_tokenizer.encode(text).ids)
+        special = Spelling(minilm_tokenizer)._tokenizer
+        server.count = lambda text: len(special.encode(text).ids)
         connect(input="text").embed(ids)
         sent = server.requests[-1]["input"]
-        special = Spelling(minilm_tokenizer)._tokenizer
         assert [special.encode(text).ids for text in sent] == ids
 
     @given(st.text(max_size=200))
@@ -183,6 +185,36 @@ class TestText:
             assert "<|endoftext|>" in text or any(word in text for word in ("[CLS]", "[SEP]", "[PAD]", "[MASK]"))
         else:
             assert spelling._tokenizer.encode(spelt).ids == ids
+
+    @pytest.mark.parametrize("counts_special", [True, False])
+    def test_one_text_that_was_cut_is_found_among_many(
+        self, counts_special: bool, server: FaultyServer, connect: Connect, minilm_tokenizer: ModelTokenizer
+    ) -> None:
+        """However many texts are in a request: the number of tokens must be exact, special ones counted or not."""
+        ids = [minilm_tokenizer.encode(f"note {row} of the harbour master").ids for row in range(100)]
+        ids[57] = minilm_tokenizer.encode("the pilot boat leaves at dawn " * 8).ids
+        whole = Spelling(minilm_tokenizer)._tokenizer
+        server.count = lambda text: min(len(whole.encode(text).ids), 40) - (0 if counts_special else 2)
+        with pytest.raises(Poisoned, match="so it cuts texts") as caught:
+            connect(input="text").embed(ids)
+        assert list(caught.value.faults) == [57]
+        assert set(faults(caught.value.vectors, 384)) == {57}
+
+    @pytest.mark.parametrize("length", [10, 42])
+    def test_a_single_text_says_nothing_of_how_tokens_are_counted(
+        self, length: int, server: FaultyServer, connect: Connect, minilm_tokenizer: ModelTokenizer
+    ) -> None:
+        """Two tokens missing from a query may be special ones or cut ones; the trial tells."""
+        whole = Spelling(minilm_tokenizer)._tokenizer
+        ids = [[101, *[2000] * (length - 2), 102]]
+        server.count = lambda text: len(whole.encode(text).ids) - 2
+        np.testing.assert_array_equal(
+            connect(input="text").embed(ids), server.vectors([Spelling(minilm_tokenizer).spell(ids[0])])
+        )
+        server.count = lambda text: min(len(whole.encode(text).ids), 40)
+        if length > 40:
+            with pytest.raises(Poisoned, match="it read 40 tokens of 42"):
+                connect(input="text").embed(ids)
 
     def test_a_text_that_cannot_be_sent_is_named(
         self, connect: Connect, tiny: Model, tiny_tokenizer: ModelTokenizer
@@ -260,6 +292,88 @@ class TestBadMinutes:
         finally:
             release.set()
 
+    @pytest.mark.parametrize(
+        ("begun", "told"),
+        [(b"HTTP/1.1 200 OK\r\nX-Slow: ", "does not answer"), (b"HTTP/1.1 200 OK\r\n\r\n", "its answer does not end")],
+    )
+    def test_an_answer_has_an_end(self, begun: bytes, told: str, server: FaultyServer, connect: Connect) -> None:
+        """`timeout` bounds the whole of it: one that comes byte by byte, in its headers or after, is given up."""
+
+        def drip(write: Callable[[bytes], Any]) -> None:
+            write(begun)
+            for _ in range(250):
+                write(b" ")
+                time.sleep(0.02)
+
+        server.fault = lambda body: drip
+        embedder = connect(timeout=0.2, in_flight=1)
+        with pytest.raises(Transient, match=rf"{told} within 0\.2 s"):
+            embedder.embed(some_ids(2))
+        server.fault = lambda body: RIGHT
+        assert embedder.embed(some_ids(2)).shape == (2, 384), "and its connection is free again"
+
+    def test_an_answer_has_a_size(self, server: FaultyServer, connect: Connect) -> None:
+        """More than these vectors can take is not read."""
+        read: list[int] = []
+
+        def flood(write: Callable[[bytes], Any]) -> None:
+            write(b"HTTP/1.1 200 OK\r\n\r\n")
+            read.append(0)
+            for _ in range(1_000):
+                write(b" " * 2**16)
+                read[-1] += 2**16
+
+        embedder = connect(in_flight=1)
+        embedder.check()
+        server.fault = lambda body: flood
+        with pytest.raises(Transient, match="longer than the"):
+            embedder.embed(some_ids(3))
+        # What is on its way when it hangs up is in the buffers of the two sockets.
+        assert max(read) < 32 * 2**20
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            "0",
+            "-5",
+            "nan",
+            "inf",
+            "soon",
+            "Sat, 01 Jan 2000 00:00:00 GMT",
+            "Mon, 01 Jan 2024 00:00:00 +99999999999999",
+            "Sat, 01 Jan 0001 00:00:00 +2359",
+        ],
+    )
+    def test_no_pause_is_shorter_than_our_own(self, header: str, server: FaultyServer, connect: Connect) -> None:
+        """A server that is busy, and says that it is not, is given the time it would have had anyway."""
+        assert retry_after(header, 0.5) == 0.5
+        server.fault = once(RIGHT, (429, {}, {"Retry-After": header}), (503, {}, {"Retry-After": header}))
+        assert connect().embed(some_ids(2)).shape == (2, 384)
+
+    def test_the_pauses_of_a_busy_server_grow(
+        self, server: FaultyServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`Retry-After: 0` does not spend all attempts within a moment."""
+        embedder = connect(in_flight=1)
+        embedder.check()
+        arrivals: list[float] = []
+
+        def busy(body: Mapping[str, Any]) -> Any:
+            arrivals.append(time.monotonic())
+            return 429, {}, {"Retry-After": "0"}
+
+        server.fault = busy
+        monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.1)
+        with pytest.raises(Transient, match="429"):
+            embedder.embed(some_ids(2))
+        assert len(arrivals) == 5
+        assert all(gap >= 0.05 * 2**at for at, gap in enumerate(np.diff(arrivals)))
+
+    def test_a_date_without_an_offset_is_utc(self) -> None:
+        """Whatever this machine's time zone is."""
+        later = (datetime.now(UTC) + timedelta(seconds=60)).strftime("%a, %d %b %Y %H:%M:%S -0000")
+        assert 55 < retry_after(later, 0.5) <= 60
+
     @pytest.mark.parametrize("form", ["seconds", "date"])
     def test_retry_after_is_obeyed_by_all(self, form: str, server: FaultyServer, connect: Connect) -> None:
         """Told to wait, no request of ours is sent before the time is over."""
@@ -310,6 +424,45 @@ class TestBadMinutes:
         caller.join(10)
         assert "closed" in str(ended[0])
 
+    def test_what_is_closed_embeds_nothing(self, connect: Connect) -> None:
+        """It is told as that, before the first request and after it, for one text and for many."""
+        for asked_before in (False, True):
+            embedder = connect()
+            if asked_before:
+                embedder.embed(some_ids(3))
+            embedder.close()
+            for count in (1, 3):
+                with pytest.raises(Transient, match="was closed"):
+                    embedder.embed(some_ids(count))
+            with pytest.raises(Transient, match="was closed"):
+                embedder.check()
+            assert "vllm" not in embedder.versions
+
+    def test_closing_ends_what_is_under_way(self, server: FaultyServer, connect: Connect) -> None:
+        """Requests that the server has, and batches that wait for their turn: all of them are told."""
+        embedder = connect(in_flight=2, batch_inputs=1)
+        embedder.check()
+        release = threading.Event()
+        server.fault = lambda body: release.wait(30) and RIGHT
+        ended: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                embedder.embed(some_ids(20))
+            except BaseException as error:
+                ended.append(error)
+
+        caller = threading.Thread(target=ask)
+        caller.start()
+        before = len(server.requests)
+        while len(server.requests) < before + 2:
+            time.sleep(0.005)
+        embedder.close()
+        caller.join(10)
+        release.set()
+        assert [type(error) for error in ended] == [Transient]
+        assert "was closed" in str(ended[0])
+
 
 class TestBadTexts:
     """One text that a server refuses costs itself only."""
@@ -342,10 +495,10 @@ class TestBadTexts:
         assert embedder.embed(some_ids(2)).shape == (2, 384)
 
     def test_a_text_beyond_llama_cpps_batch_is_not_asked_for_again(
-        self, server: FaultyServer, connect: Connect
+        self, server: FaultyServer, connect: Connect, minilm: Model
     ) -> None:
         """Its 500 says so in words: nothing is gained by waiting."""
-        embedder = connect(in_flight=1)
+        embedder = connect(replace(minilm, window=8_192), in_flight=1)
         embedder.check()
         told = (500, {"error": {"message": "input (300 tokens) is too large to process. increase the physical batch"}})
         server.fault = lambda body: told if any(len(ids) > 100 for ids in body["input"]) else RIGHT
@@ -354,6 +507,63 @@ class TestBadTexts:
             embedder.embed([*some_ids(1), *some_ids(1, 300)])
         # Both, then each alone; and after each refusal the trial.
         assert len(server.requests) - before == 5
+
+    def test_a_500_is_soon_narrowed_down(self, server: FaultyServer, connect: Connect) -> None:
+        """Two for all of the texts, one for each half with the guilty one, and one more after the trial."""
+        ids = some_ids(512)
+        embedder = connect(in_flight=1, batch_inputs=512, batch_tokens=100_000)
+        embedder.check()
+        answers: list[int] = []
+
+        def fault(body: Mapping[str, Any]) -> Any:
+            answers.append(500 if ids[300] in body["input"] else 200)
+            return RIGHT if answers[-1] == 200 else (500, {"error": "oops"})
+
+        server.fault = fault
+        with pytest.raises(Poisoned, match="oops") as caught:
+            embedder.embed(ids)
+        assert list(caught.value.faults) == [300]
+        assert answers.count(500) == 2 + 9 + 1
+
+    def test_a_500_holds_nobody_else(
+        self, server: FaultyServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While the request that was answered so pauses, the others go on."""
+        embedder = connect(in_flight=2, batch_inputs=10)
+        embedder.check()
+        ids = some_ids(100)
+        guilty: list[bool] = []
+
+        def fault(body: Mapping[str, Any]) -> Any:
+            guilty.append(ids[0] in body["input"])
+            return (500, {"error": "oops"}) if guilty[-1] and guilty.count(True) == 1 else RIGHT
+
+        server.fault = fault
+        monkeypatch.setattr(connection, "_FIRST_PAUSE", 2.0)
+        np.testing.assert_array_equal(embedder.embed(ids), server.vectors(ids))
+        assert (len(guilty), guilty.count(True)) == (11, 2)
+        assert guilty[-1], "all others were asked for meanwhile"
+
+    def test_a_text_is_not_blamed_for_a_bad_minute(self, server: FaultyServer, connect: Connect) -> None:
+        """A server that answers 500 to everything for a while, and is waited for: nothing is rejected."""
+        embedder = connect(in_flight=1)
+        embedder.check()
+        server.fault = once(*[(500, {"error": "restarting"})] * 5)
+        ids = some_ids(1)
+        np.testing.assert_array_equal(embedder.embed(ids), server.vectors(ids))
+
+    def test_what_is_no_input_is_not_sent(self, server: FaultyServer, connect: Connect) -> None:
+        """A text without tokens, or beyond the model's window, is named with the reason; the server never sees it."""
+        ids = [[], *some_ids(2), [101, *[2000] * 300, 102]]
+        with pytest.raises(Poisoned) as caught:
+            connect().embed(ids)
+        assert list(caught.value.faults) == [0, 3]
+        assert "no tokens" in caught.value.faults[0]
+        assert "302 tokens; the engine takes 256" in caught.value.faults[3]
+        np.testing.assert_array_equal(caught.value.vectors[1:3], server.vectors(ids[1:3]))
+        assert all(0 < len(one) <= 256 for body in server.requests for one in body["input"])
+        with pytest.raises(Poisoned, match="no tokens"):
+            connect(input="text").embed([[]])
 
     def test_a_server_that_takes_few_texts_is_given_few(self, server: FaultyServer, connect: Connect) -> None:
         """A 413 for many texts at once is learnt from: the next call asks for fewer."""
@@ -403,6 +613,73 @@ class TestBelief:
         }
         with pytest.raises(Transient, match="makes no sense"):
             embedder.embed(some_ids(2))
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            lambda answer: {"data": [{**row, "index": float(row["index"])} for row in answer["data"]]},
+            lambda answer: {"data": [{**row, "index": bool(row["index"])} for row in answer["data"]]},
+            lambda answer: {"data": [{**row, "index": 10**400} for row in answer["data"]]},
+            lambda answer: {"data": [{**row, "embedding": [10**400] * 384} for row in answer["data"]]},
+            lambda answer: {"data": [{**row, "embedding": {"x": 1}} for row in answer["data"]]},
+            lambda answer: {"data": [{**row, "embedding": "no base64!"} for row in answer["data"]]},
+            lambda answer: {**answer, "usage": [1]},
+            lambda answer: {**answer, "usage": {"prompt_tokens": "28"}},
+            lambda answer: {**answer, "usage": {"prompt_tokens": True}},
+            lambda answer: {**answer, "usage": {"prompt_tokens": -28}},
+            lambda answer: {**answer, "usage": {"prompt_tokens": 10**400}},
+        ],
+    )
+    def test_a_broken_answer_is_told(self, spoil: Any, server: FaultyServer, connect: Connect) -> None:
+        """Numbers of another kind than they should be: Transient, in words, and in few."""
+        embedder = connect(in_flight=1)
+        embedder.check()
+        server.spoil = spoil
+        with pytest.raises(Transient, match="makes no sense") as caught:
+            embedder.embed(some_ids(2))
+        assert len(str(caught.value)) < 500
+
+    def test_nested_beyond_reason_is_no_answer(self, server: FaultyServer, connect: Connect) -> None:
+        """Neither as an answer nor as the words of an error."""
+        deep = b"[" * 200_000
+
+        def say(status: bytes) -> Callable[[Callable[[bytes], Any]], None]:
+            return lambda write: write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 200000\r\n\r\n" + deep)
+
+        server.fault = lambda body: say(b"200 OK")
+        with pytest.raises(Transient, match="makes no sense"):
+            connect().embed(some_ids(2))
+        server.fault = lambda body: say(b"503 Busy")
+        with pytest.raises(Transient, match=r"503: \[\["):
+            connect().embed(some_ids(2))
+
+    @pytest.mark.parametrize("says", ["vLLM", "Text Embeddings Inference"])
+    def test_a_window_shorter_than_the_chunks_is_told_at_once(
+        self, says: str, server: FaultyServer, connect: Connect
+    ) -> None:
+        """Before a text is sent, queries before it or not: with both numbers and what to do."""
+        server.window = 128 if says == "vLLM" else None
+        server.info = {"max_input_length": 128}
+        told = r"takes texts of 128 tokens.* up to 256: start it .* recipe\.chunk_tokens to 128"
+        embedder = connect()
+        with pytest.raises(Terminal, match=told):
+            embedder.check()
+        embedder.embed(some_ids(1))
+        before = len(server.requests)
+        for _ in range(2):
+            with pytest.raises(Terminal, match=told):
+                embedder.embed(some_ids(3))
+        assert [len(body["input"]) for body in server.requests[before:]] == [1, 1], "but for the trial"
+
+    def test_a_window_is_that_of_the_model_that_is_named(self, server: FaultyServer, connect: Connect) -> None:
+        """Others of the same server may be shorter; and one that says nothing is taken as it is."""
+        others = {"data": [{"id": "short", "max_model_len": 128}, {"id": "long", "max_model_len": 512}]}
+        server.models = others
+        assert connect(model="long").check().endswith("windows of 512 tokens")
+        with pytest.raises(Terminal, match="takes texts of 128 tokens"):
+            connect(model="short").check()
+        server.models = {"data": [{"id": "x", "max_model_len": "long"}, "y", None]}
+        assert connect().check().endswith("vectors of 384")
 
     def test_another_models_vectors_are_refused(self, connect: Connect) -> None:
         """Vectors of another length are another model's: the message names both lengths."""
@@ -482,9 +759,73 @@ class TestKey:
         monkeypatch.setenv("OPENAI_API_KEY", self.SECRET)
         assert bool(address(url)[1]) is sent
 
+    @pytest.mark.parametrize("name", ["CORPUSVEC_ENDPOINT_KEY", "OPENAI_API_KEY"])
+    @pytest.mark.parametrize("key", ["sk-very\nsecret", "sk-very secret", "sk-vëry-secret", "sk-very\x7fsecret"])
+    def test_what_no_header_can_carry_is_no_key(
+        self, key: str, name: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A line break inside, white space, what is not ASCII: wrong usage, told by the variable's name alone."""
+        monkeypatch.setenv(name, key)
+        with pytest.raises(UsageError, match=name) as caught:
+            connect()
+        assert "secret" not in str(caught.value)
+
+    def test_a_line_break_after_it_is_not_of_it(
+        self, server: FaultyServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As files of secrets end with one."""
+        monkeypatch.setenv("CORPUSVEC_ENDPOINT_KEY", f" {self.SECRET}\n")
+        connect().embed(some_ids(1))
+        assert server.keys == [f"Bearer {self.SECRET}"]
+
+    def test_it_is_left_out_however_it_is_written(
+        self, server: FaultyServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An answer may have it as JSON writes it."""
+        monkeypatch.setenv("CORPUSVEC_ENDPOINT_KEY", 'sk-"secret\\')
+        for said in (["no", 'sk-"secret\\'], {"error": {"text": 'sk-"secret\\'}}, {"message": 'sk-"secret\\'}):
+            server.fault = lambda body, said=said: (401, said)
+            with pytest.raises(Terminal, match="401") as caught:
+                connect().embed(some_ids(1))
+            assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+    def test_this_machine_is_asked_directly(
+        self, host: str, server: FaultyServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever proxy the environment names, which would see texts and key, and could not reach this machine."""
+        monkeypatch.setenv("OPENAI_API_KEY", self.SECRET)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        with embedding_server(384) as proxy:
+            for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+                monkeypatch.setenv(name, proxy.url.removesuffix("/v1"))
+            connect(url=server.url.replace("127.0.0.1", host)).embed(some_ids(3))
+            assert (proxy.requests, set(server.keys)) == ([], {f"Bearer {self.SECRET}"})
+            connect(url="http://elsewhere.example/v1").embed(some_ids(3))
+            assert set(proxy.keys) == {None}, "another is asked by way of it, and OpenAI's key stays here"
+
+    def test_a_proxy_that_is_none_is_told(
+        self, server: FaultyServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without its password; and it is nothing to a server on this machine."""
+        monkeypatch.setenv("HTTP_PROXY", "ftp://me:secret@proxy")
+        monkeypatch.setenv("http_proxy", "ftp://me:secret@proxy")
+        with pytest.raises(UsageError, match="HTTP_PROXY") as caught:
+            connect(url="http://elsewhere.example/v1")
+        assert "secret" not in str(caught.value)
+        connect().embed(some_ids(1))
+
     @pytest.mark.parametrize(
         "url",
         [
+            "http://bücher..example/v1",
+            "http://xn--a/v1",
+            "http://a..b/v1",
+            f"http://{'a' * 64}.example/v1",
+            "http://ho st/v1",
+            "http://h:99999/v1",
+            "http://host/\udcff",
             "localhost:8000",
             "ftp://host/v1",
             "http://me:secret@host/v1",

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_its_vectors_are_the_engines(
 ) -> None:
     """Sent as tokens or as text, every text's vector has cosine 0.999 or more to that of the engine in this process."""
     ids = [minilm_tokenizer.encode(text).ids for text in TEXTS * 4]
-    embedder = OpenAIEmbedder(minilm, minilm_tokenizer, Endpoint(url=served, input=given, batch_inputs=7))
+    embedder = OpenAIEmbedder(minilm, minilm_tokenizer, Endpoint(url=served, input=given, batch_inputs=7), 256)
     vectors = embedder.embed(ids)
     assert embedder.check() == f"{served} gives vectors of 384, windows of 256 tokens"
     assert embedder.versions["vllm"]
@@ -103,8 +104,9 @@ def test_a_text_beyond_its_window_costs_itself_only(
 ) -> None:
     """The server's own words say why; the others are embedded."""
     ids = [minilm_tokenizer.encode(text).ids for text in TEXTS]
-    embedder = OpenAIEmbedder(minilm, minilm_tokenizer, Endpoint(url=served))
-    with pytest.raises(Poisoned, match="256") as caught:
+    # Of a model with a longer window, which would take it.
+    embedder = OpenAIEmbedder(replace(minilm, window=512), minilm_tokenizer, Endpoint(url=served), 256)
+    with pytest.raises(Poisoned, match=r"the embedding server does not embed it.*256") as caught:
         embedder.embed([*ids, [101, *[2000] * 300, 102]])
     alone = embedder.embed(ids)
     embedder.close()
@@ -121,7 +123,7 @@ def test_a_wrong_key_and_a_wrong_name_are_told(
         (KEY, Endpoint(url=served, model="another"), r"it serves minilm: name one in endpoint\.model"),
     ):
         monkeypatch.setenv("CORPUSVEC_ENDPOINT_KEY", key)
-        embedder = OpenAIEmbedder(minilm, minilm_tokenizer, endpoint)
+        embedder = OpenAIEmbedder(minilm, minilm_tokenizer, endpoint, 256)
         with pytest.raises(Terminal, match=told):
             embedder.embed([[101, 2000, 102]])
         embedder.close()
