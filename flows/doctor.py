@@ -1,6 +1,7 @@
 """Everything a run needs, looked at before one begins: environment → dependencies → configuration → an embedding.
 
-As a program it is the last of them: it reads settings (JSON) from stdin, embeds a text, and prints what came of it.
+As a program it is the last of them: it reads settings (JSON) from stdin, embeds a text, holds the engine against the
+vectors of before, and prints what came of it.
 """
 
 from __future__ import annotations
@@ -10,19 +11,21 @@ import math
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 from flows.corpus import Corpus
+from flows.scheduler import check_prefect
 from pipeline.config import Settings, load_settings
-from pipeline.doctor import files, machine, packages
+from pipeline.doctor import files, machine, memory, packages
 from pipeline.doctor.diagnosis import Check, Diagnosis, Skipped, Unwell, examine, run_apart
+from pipeline.doctor.ports import reach, shown
+from pipeline.embed.canary import Canary
 from pipeline.embed.model import Model
 from pipeline.embed.openai import OpenAIEmbedder
-from pipeline.errors import CorpusvecError
+from pipeline.errors import CorpusvecError, Terminal, Transient
+from pipeline.ports import Embedder
 
 _TEXT = "Is anybody there?"
 
@@ -100,7 +103,8 @@ class _Patient:
 
     def _settings(self) -> str:
         settings = self.settings
-        return f"{settings.collection} in {settings.store}, Parquet in {settings.data}, embedder {settings.embedder}"
+        store, data = shown(settings.store), shown(settings.data)
+        return f"{settings.collection} in {store}, Parquet in {data}, embedder {settings.embedder}"
 
     def _engine(self) -> str:
         if self.remote:
@@ -125,11 +129,18 @@ class _Patient:
     def _memory(self) -> str:
         if self.remote:
             raise Skipped("no engine is needed here")
-        return machine.check_memory(self.corpus.model, self.settings.engine, self.torch)
+        return memory.check_memory(self.corpus.model, self.settings.engine, self.torch)
 
     def _store(self) -> str:
         store = self.corpus.store
-        spec = store.open()
+        address = reach_store(self.settings.store)
+        try:
+            spec = store.open()
+        except Transient as error:
+            if not address:
+                raise
+            remedy = f"{address} takes connections: unless its server is starting or busy, something else listens there"
+            raise Unwell(str(error), remedy) from error
         if spec is None:
             return f"{store.url} answers; the first ingest makes the collection {store.collection}"
         return f"{store.url} answers; {store.collection} has {store.count():,} points"
@@ -160,34 +171,37 @@ class _Patient:
     def embedding(self) -> str:
         """One text, embedded as a run would."""
         if self.remote:
-            limit = self.corpus.recipe.rules.limit
+            url, limit = self.settings.endpoint.url, self.corpus.recipe.rules.limit
             embedder = OpenAIEmbedder(self.corpus.model, self.corpus.tokenizer, self.settings.endpoint, limit)
             try:
-                return embedder.check()
+                usual = 443 if url.startswith("https:") else 80
+                reach("endpoint.url", url, usual, "start it as docs/embedding-servers.md says, or correct [endpoint]")
+                found = embedder.check()
+                return f"{found}{as_before(self.corpus, embedder)}"
             finally:
                 embedder.close()
         return check_embedding(self.settings, self.corpus.model)
 
 
-def check_prefect() -> str:
-    """The Prefect server that PREFECT_API_URL names answers."""
-    from prefect.settings import PREFECT_API_URL
+def reach_store(url: str) -> str:
+    """HOST:PORT of the server that a store's URL names, which takes connections; "" if it names files."""
+    scheme, _, address = url.partition(":")
+    if "://" not in address:
+        return ""
+    # As their clients have it: Qdrant's takes its own port for https too.
+    usual = 6333 if scheme == "qdrant" else 443 if address.startswith("https:") else 19530
+    return reach("the store", address, usual, "start it, or correct 'store'")
 
-    url = os.environ.get("PREFECT_API_URL") or PREFECT_API_URL.value()
-    if not url:
-        raise Skipped("PREFECT_API_URL is not set: ingest and search need no server, a schedule does")
+
+def as_before(corpus: Corpus, embedder: Embedder) -> str:
+    """That the embedder gives the vectors that are stored, in words; "" if none are. Raises Terminal if it does not."""
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=10) as answer:
-            healthy = answer.read().strip() == b"true"
-    except (OSError, ValueError, urllib.error.HTTPError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise Unwell(
-            f"PREFECT_API_URL is {url}, and no Prefect server answers there: {reason}",
-            "start it (prefect server start), or correct PREFECT_API_URL",
-        ) from error
-    if not healthy:
-        raise Unwell(f"what answers at {url} is no Prefect server", "PREFECT_API_URL ends in /api: correct it")
-    return f"{url} answers"
+        cosine = Canary(corpus.checkpoints, corpus.model, corpus.tokenizer).compare(embedder)
+    except CorpusvecError:
+        raise
+    except Exception as error:  # each file system has its own, and what is stored is not what is looked at here
+        return f"; what is stored cannot be read, to be compared ({type(error).__name__})"
+    return "" if cosine is None else f", the same vectors as are stored (cosine {cosine:.5f} or more)"
 
 
 def check_embedding(settings: Settings, model: Model) -> str:
@@ -199,7 +213,12 @@ def check_embedding(settings: Settings, model: Model) -> str:
         raise Unwell(f"{model.name} embeds nothing here: {unwell}", remedy) from unwell
     if "error" in found:
         raise Unwell(found["error"], remedy)
-    return f"{found['dimensions']} dimensions, {found['start']:.1f} s to start the engine, {found['seconds']:.2f} s"
+    if "changed" in found:
+        raise Terminal(found["changed"])
+    return (
+        f"{found['dimensions']} dimensions, {found['start']:.1f} s to start the engine, {found['seconds']:.2f} s"
+        f"{found['before']}"
+    )
 
 
 def _embed(settings: Settings) -> dict[str, Any]:
@@ -211,7 +230,12 @@ def _embed(settings: Settings) -> dict[str, Any]:
             seconds = time.perf_counter() - started
         except CorpusvecError as error:
             return {"error": str(error)}
-        return {"dimensions": engine.dimensions, "start": corpus.engine_start_seconds, "seconds": seconds}
+        try:
+            before = as_before(corpus, engine)
+        except CorpusvecError as error:
+            return {"changed": str(error)}
+        start = corpus.engine_start_seconds
+        return {"dimensions": engine.dimensions, "start": start, "seconds": seconds, "before": before}
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from pipeline.config import Settings
+from pipeline.config import Engine, Settings
 from pipeline.embed.model import Model
-from pipeline.embed.settings import for_work
+from pipeline.embed.settings import for_work, outgrown
 from pipeline.embed.tokenizer import ModelTokenizer
 from pipeline.errors import UsageError
 from pipeline.ports import Embedder
@@ -21,22 +21,22 @@ class Engines:
         #: How long the last one took to start, in seconds.
         self.start_seconds = 0.0
         self._opened: Embedder | None = None
-        self._compiled = False
+        self._running = Engine()
 
     def open(self, settings: Settings, model: Model, tokenizer: ModelTokenizer, tokens: float) -> Embedder:
         """One for about so many tokens; 0 for a few queries, for which any will do."""
         if self.given is not None:
             return self.given
-        if self._opened is not None and (self._compiled or not tokens):
+        if self._opened is not None and (not tokens or settings.embedder == "openai"):
             return self._opened
-        if settings.embedder == "vllm":
-            settings = settings.model_copy(update={"engine": for_work(settings.engine, tokens)})
-            self._compiled = bool(settings.engine.compile)
-            if self._compiled:
-                self.close()
-        if self._opened is None:
-            self._opened = _open(settings, model, tokenizer)
-            self.start_seconds = getattr(self._opened, "start_seconds", 0.0)
+        wanted = for_work(settings.engine, tokens) if settings.embedder == "vllm" else settings.engine
+        if self._opened is not None:
+            if not outgrown(self._running, wanted, tokens):
+                return self._opened
+            self.close()
+        self._opened = _open(settings.model_copy(update={"engine": wanted}), model, tokenizer)
+        self._running = wanted
+        self.start_seconds = getattr(self._opened, "start_seconds", 0.0)
         return self._opened
 
     def close(self) -> None:

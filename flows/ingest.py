@@ -21,6 +21,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.corpus import Corpus
 from flows.printing import figures
 from flows.served import served
+from pipeline.doctor.ports import shown
 from pipeline.errors import Transient
 from pipeline.report import Report
 from pipeline.schedule import RETRY_PAUSES
@@ -100,7 +101,7 @@ class Page:
         try:
             call()
         except (httpx.HTTPError, PrefectException, OSError) as error:
-            get_run_logger().warning("the run's page cannot be updated: %s", error)
+            get_run_logger().warning("the run's page cannot be updated: %s", shown(str(error)))
 
 
 def submit_task(work: Callable[[T], R], unit: T) -> Any:

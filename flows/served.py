@@ -23,6 +23,7 @@ from prefect.states import Crashed
 
 from flows.corpus import Corpus
 from pipeline.config import load_settings
+from pipeline.doctor.ports import shown
 from pipeline.errors import Terminal, Transient
 from pipeline.ledger import ledger_name
 from pipeline.lock import Lock, Mode, held
@@ -131,7 +132,7 @@ def crash_lost_runs() -> None:
                 client.set_flow_run_state(run.id, Crashed(message=words), force=True)
     except httpx.HTTPError as error:
         raise Transient(
-            f"the Prefect server does not answer: {error}; start one with `prefect server start`, "
+            f"the Prefect server does not answer: {shown(str(error))}; start one with `prefect server start`, "
             "or correct PREFECT_API_URL"
         ) from error
 
@@ -171,4 +172,4 @@ def _ask(failing: str, question: Callable[[Any, str], Any]) -> None:
         with get_client(sync_client=True) as client:
             question(client, runtime.flow_run.id)
     except Exception as error:  # the client has many, and none of them is worth a night's work
-        get_run_logger().warning("the Prefect server does not answer, %s: %s", failing, error)
+        get_run_logger().warning("the Prefect server does not answer, %s: %s", failing, shown(str(error)))

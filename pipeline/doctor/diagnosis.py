@@ -8,12 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from pipeline.embed.process import import_path
 from pipeline.errors import CorpusvecError
 
-State = Literal["ok", "failed", "skipped"]
+State = Literal["ok", "warning", "failed", "skipped"]
 
 
 class Unwell(Exception):
@@ -24,13 +24,17 @@ class Unwell(Exception):
         self.remedy = remedy
 
 
+class Doubtful(Unwell):
+    """What it found may be meant: a warning, and what builds on it is looked at all the same."""
+
+
 class Skipped(Exception):
     """A check does not apply; its text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`run` returns what it found in order, or raises Unwell, Skipped or a CorpusvecError, which says what to do.
+    """`run` returns what it found in order, or raises Unwell, Doubtful, Skipped or a CorpusvecError.
 
     It is skipped if one of those that it `needs` has failed.
     """
@@ -67,7 +71,8 @@ def _diagnose(check: Check) -> Diagnosis:
     except Skipped as skipped:
         return Diagnosis(check.name, "skipped", str(skipped))
     except Unwell as unwell:
-        return Diagnosis(check.name, "failed", str(unwell), unwell.remedy)
+        state: State = "warning" if isinstance(unwell, Doubtful) else "failed"
+        return Diagnosis(check.name, state, str(unwell), unwell.remedy)
     except CorpusvecError as error:
         return Diagnosis(check.name, "failed", str(error))
     except Exception as error:  # what nobody foresaw must not hide what the others find
@@ -77,13 +82,13 @@ def _diagnose(check: Check) -> Diagnosis:
 def run_apart(arguments: Sequence[str], given: str = "", timeout: float = 600.0) -> str:
     """What Python prints for `arguments`, in a process of its own, which sees the packages that this one sees.
 
-    For imports and engines that may take the interpreter with them. Raises Unwell, without a remedy, with the last
-    words and how it ended.
+    For imports and engines that may take the interpreter with them. -P: a `torch.py` or a folder `flows` where the user
+    happens to be is no package. Raises Unwell, without a remedy, with the last words and how it ended.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
+    environment = {**os.environ, "PYTHONPATH": import_path()}
     try:
         done = subprocess.run(
-            [sys.executable, *arguments], input=given, capture_output=True, text=True, errors="replace",
+            [sys.executable, "-P", *arguments], input=given, capture_output=True, text=True, errors="replace",
             timeout=timeout, env=environment, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:

@@ -7,6 +7,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from pipeline.doctor.diagnosis import Skipped, Unwell
 
@@ -26,7 +27,8 @@ def installed(path: Sequence[str] | None = None) -> Packages:
     for distribution in importlib.metadata.distributions(path=list(sys.path if path is None else path)):
         name = distribution.metadata["Name"]
         if name:
-            place = str(distribution.locate_file(""))
+            # lib64 is often lib by another name, and both are on the path.
+            place = Path(str(distribution.locate_file(""))).resolve()
             found[re.sub(r"[-_.]+", "-", name).lower()][f"{distribution.version} {place}"] = distribution.version
     return {name: list(versions.values()) for name, versions in found.items()}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,6 +38,15 @@ TEXTS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The texts' vectors of now, float32, shape (texts, dimensions): what they are stored under, and what made them."""
+
+    keys: list[str]
+    vectors: Vectors
+    versions: Mapping[str, str]
+
+
 class Canary:
     """The canary of one model under one root. An embedder that names no versions (`versions`) is not watched."""
 
@@ -46,13 +56,28 @@ class Canary:
     @property
     def exists(self) -> bool:
         """Whether this recipe has vectors of before."""
-        return self._checkpoints.canary(self._model.fingerprint).count_rows() > 0
+        return self._table().count_rows() > 0
 
     def check(self, embedder: Embedder) -> None:
         """Embed the texts: store them if they are the recipe's first, else compare. Raises Terminal if they differ."""
+        if (made := self._embed(embedder)) is not None and self._compare(made) is None:
+            self._store(made)
+
+    def compare(self, embedder: Embedder) -> float | None:
+        """The least cosine between what is stored and what the embedder gives now; None if there is nothing to compare.
+
+        Stores nothing. Raises what `check` does.
+        """
+        made = self._embed(embedder) if self.exists else None
+        return None if made is None else self._compare(made)
+
+    def _table(self) -> Table:
+        return self._checkpoints.canary(self._model.fingerprint)
+
+    def _embed(self, embedder: Embedder) -> _Made | None:
         versions: Mapping[str, str] | None = getattr(embedder, "versions", None)
         if versions is None:
-            return
+            return None
         # Without the prompt of documents: vectors of one engine do not depend on what is put before a text, and those
         # of another prompt are in the same table.
         ids = [self._tokenizer.encode(text).ids for text in TEXTS]
@@ -67,30 +92,32 @@ class Canary:
                 f"the engine cannot be trusted: of {len(ids)} texts that are always the same, {len(wrong)} came out "
                 f"wrong ({next(iter(wrong.values()))}). Nothing was embedded; try another engine version or dtype"
             )
-        keys = [self._model.embedding_key(token_hash(row)) for row in ids]
-        table = self._checkpoints.canary(self._model.fingerprint)
-        stored = {row["embedding_key"]: row for row in table.lookup(keys).to_pylist()}
-        if not stored:
-            self._store(table, keys, vectors, versions)
-            return
-        known = [row for row, key in enumerate(keys) if key in stored]
-        old = np.array([stored[keys[row]]["vector"] for row in known], np.float32)
-        cosines = (old * vectors[known]).sum(axis=1)
-        if cosines.min() < LEAST_COSINE:
-            before = stored[keys[known[int(cosines.argmin())]]]
-            raise Terminal(_changed(float(cosines.min()), before, versions, self._model))
+        return _Made([self._model.embedding_key(token_hash(row)) for row in ids], vectors, versions)
 
-    def _store(self, table: Table, keys: list[str], vectors: Vectors, versions: Mapping[str, str]) -> None:
-        flat = pa.array(vectors.reshape(-1), pa.float32())
-        now = pa.array([datetime.now(UTC)] * len(keys), pa.timestamp("us", tz="UTC"))
-        said = json.dumps(dict(versions), sort_keys=True)
-        offsets = pa.array(np.arange(len(keys) + 1, dtype=np.int32) * vectors.shape[1])
-        table.append(
+    def _compare(self, made: _Made) -> float | None:
+        stored = {row["embedding_key"]: row for row in self._table().lookup(made.keys).to_pylist()}
+        if not stored:
+            return None
+        known = [row for row, key in enumerate(made.keys) if key in stored]
+        old = np.array([stored[made.keys[row]]["vector"] for row in known], np.float32)
+        cosines = (old * made.vectors[known]).sum(axis=1)
+        if cosines.min() < LEAST_COSINE:
+            before = stored[made.keys[known[int(cosines.argmin())]]]
+            raise Terminal(_changed(float(cosines.min()), before, made.versions, self._model))
+        return float(cosines.min())
+
+    def _store(self, made: _Made) -> None:
+        count, dimensions = made.vectors.shape
+        flat = pa.array(made.vectors.reshape(-1), pa.float32())
+        now = pa.array([datetime.now(UTC)] * count, pa.timestamp("us", tz="UTC"))
+        said = json.dumps(dict(made.versions), sort_keys=True)
+        offsets = pa.array(np.arange(count + 1, dtype=np.int32) * dimensions)
+        self._table().append(
             pa.table(
                 {
-                    "embedding_key": keys,
+                    "embedding_key": made.keys,
                     "vector": pa.ListArray.from_arrays(offsets, flat),
-                    "versions": [said] * len(keys),
+                    "versions": [said] * count,
                     "at": now,
                 }
             )

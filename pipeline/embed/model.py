@@ -102,11 +102,10 @@ def load_model(recipe: Recipe, endpoint: Endpoint | None = None) -> Model:
     for needed in ("config.json", "tokenizer.json"):
         if not (path / needed).is_file():
             raise UsageError(f"{recipe.model} is no embedding model: {path} has no {needed}")
-    native = int(config["hidden_size"])
-    window = int(config.get("max_position_embeddings", MAX_WINDOW))
-    trained = _read_json(path / "sentence_bert_config.json").get("max_seq_length")
+    native = _count(path / "config.json", "hidden_size")
+    window = _count(path / "config.json", "max_position_embeddings", MAX_WINDOW)
     # A sentence-transformers model says how long its training texts were; beyond that its vectors were never learned.
-    window = min(window, MAX_WINDOW, int(trained) if trained else MAX_WINDOW)
+    window = min(window, _count(path / "sentence_bert_config.json", "max_seq_length", MAX_WINDOW), MAX_WINDOW)
     prompts = _read_json(path / "config_sentence_transformers.json").get("prompts") or {}
     return Model(
         path=path,
@@ -189,6 +188,15 @@ def _dimensions(recipe: Recipe, native: int, config: dict[str, Any]) -> int:
     if not matryoshka and not _MATRYOSHKA_ARCHITECTURES.intersection(config.get("architectures") or []):
         raise UsageError(f"dimensions is {wanted}, but {recipe.model} has none shorter than {native}: leave it out")
     return wanted
+
+
+def _count(path: Path, name: str, otherwise: int | None = None) -> int:
+    """A number above 0 in a JSON file, or what is taken where it says none. Raises UsageError."""
+    found = _read_json(path).get(name) or otherwise
+    if not isinstance(found, int) or found < 1:
+        said = "says no" if found is None else f"says {found!r} as"
+        raise UsageError(f"{path} {said} {name}: it is no text embedding model's, or not whole")
+    return found
 
 
 def _read_json(path: Path) -> dict[str, Any]:

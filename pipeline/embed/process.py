@@ -37,7 +37,7 @@ class EngineProcess:
         path = os.environ.get("CORPUSVEC_ENGINE_LOG")
         self._log: IO[bytes] = Path(path).open("ab+") if path else tempfile.TemporaryFile()  # noqa: SIM115 - outlives us
         ours, theirs = socket_pair()
-        variables = {**os.environ, **environment(start.settings, place), "PYTHONPATH": _import_path()}
+        variables = {**os.environ, **environment(start.settings, place), "PYTHONPATH": import_path()}
         if place != "cpu":
             variables["CUDA_VISIBLE_DEVICES"] = place
         # A plain child, no fork and no multiprocessing: whoever calls us needs no `__main__` guard, and its threads
@@ -130,6 +130,11 @@ def socket_pair() -> tuple[int, int]:
     return ours.detach(), theirs.detach()
 
 
-def _import_path() -> str:
-    """This process's import path, whole: the worker finds what we found, wherever it is started."""
-    return os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
+def import_path() -> str:
+    """This process's import path, for a child's PYTHONPATH: it finds what we found, wherever it is started.
+
+    The entry "" is left out: it is whatever folder somebody happens to be in. Our own packages are found without it.
+    """
+    ours = str(Path(__file__).resolve().parents[2])
+    entries = [str(Path(entry).resolve()) for entry in sys.path if entry]
+    return os.pathsep.join(entries if ours in entries else [ours, *entries])

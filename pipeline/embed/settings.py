@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ _CPU_SEQUENCES = 64
 _GPU_MEMORY = 0.9
 # What compiling costs at the start of an engine, 9 s, over what it saves a token later, 0.4 µs (docs/benchmarks.md).
 _WORTH_COMPILING = 25_000_000
+# What one engine embeds in the 10 to 15 s that others would take to start (docs/benchmarks.md).
+_WORTH_SPREADING = 5_000_000
 
 
 def engine_settings(model: Model, engine: Engine, device: str | None = None) -> dict[str, Any]:
@@ -82,14 +85,25 @@ def computed_dtype(model: Model, engine: Engine, device: str) -> str:
 
 
 def for_work(engine: Engine, tokens: float) -> Engine:
-    """The settings for embedding about so many tokens: where they do not say, `compile` is chosen.
+    """The settings for embedding about so many tokens; 0 is a few queries, for which one engine is enough.
 
-    On a GPU a compiled graph runs faster and starts later, which only a large run makes up for; on a CPU it never does.
+    Where they do not say, `compile` is chosen: on a GPU a compiled graph runs faster and starts later, which only a
+    large run makes up for; on a CPU it never does.
     """
+    if not tokens:
+        engine = engine.model_copy(update={"gpus": 1, "engines_per_gpu": 1})
     if engine.compile is not None:
         return engine
     worth = likely_device(engine) == "cuda" and tokens >= _WORTH_COMPILING * len(places(engine))
     return engine.model_copy(update={"compile": worth})
+
+
+def outgrown(running: Engine, wanted: Engine, tokens: float) -> bool:
+    """Whether what runs should make room for what is `wanted`: for a compiled graph, or for more engines, if they pay
+    for the time that they take to start."""
+    if wanted.compile and not running.compile:
+        return True
+    return tokens >= _WORTH_SPREADING and len(places(wanted)) > len(places(running))
 
 
 def longest_input(model: Model, engine: Engine) -> int:
@@ -125,7 +139,12 @@ def likely_device(engine: Engine) -> str:
     """ "cuda" or "cpu", without importing torch to be sure."""
     if engine.device != "auto":
         return engine.device
-    return "cuda" if DRIVER.exists() else "cpu"
+    return "cuda" if DRIVER.exists() and not gpus_hidden() else "cpu"
+
+
+def gpus_hidden() -> bool:
+    """Whether CUDA_VISIBLE_DEVICES is set and names no GPU."""
+    return _named_gpus() == []
 
 
 def driver_version(file: Path = DRIVER) -> str:
@@ -140,11 +159,17 @@ def driver_version(file: Path = DRIVER) -> str:
 def places(engine: Engine) -> list[str]:
     """Where engines run, one entry an engine: a GPU as CUDA_VISIBLE_DEVICES names it, or "cpu".
 
-    Raises UsageError if more GPUs are asked for than can be seen.
+    Raises UsageError if more GPUs are asked for than can be seen, or none can.
     """
     if likely_device(engine) == "cpu":
         return ["cpu"]
     seen = _visible_gpus()
+    if not seen:
+        hiding = os.environ["CUDA_VISIBLE_DEVICES"]
+        raise UsageError(
+            f"engine.device is cuda, but CUDA_VISIBLE_DEVICES is {hiding!r} and hides every GPU: unset it, or say "
+            'engine.device = "cpu"'
+        )
     if engine.gpus is not None and engine.gpus > len(seen):
         raise UsageError(
             f"gpus is {engine.gpus}, but {len(seen)} can be seen: lower it, or see to CUDA_VISIBLE_DEVICES"
@@ -186,10 +211,18 @@ def _has_bfloat16(file: Path) -> bool:
     return found is None or re.search(r"\b(?:avx512_bf16|amx_bf16|bf16)\b", found[1]) is not None
 
 
-def _visible_gpus() -> list[str]:
+def _named_gpus() -> list[str] | None:
+    """Those that CUDA_VISIBLE_DEVICES names, up to the first that is none, as CUDA reads it; None if it is not set."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return None
+    return list(takewhile(re.compile(r"\d+$|GPU-|MIG-").match, map(str.strip, named.split(","))))
+
+
+def _visible_gpus() -> list[str]:
+    named = _named_gpus()
     if named is not None:
-        return [gpu.strip() for gpu in named.split(",") if gpu.strip()]
+        return named
     try:
         asked = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
         listed = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout.split()

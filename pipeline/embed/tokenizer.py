@@ -48,6 +48,11 @@ class ModelTokenizer:
         return size
 
     @property
+    def largest_id(self) -> int:
+        """The largest id that it gives; there may be gaps below."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+
+    @property
     def serialized(self) -> str:
         """The content of a `tokenizer.json` that truncates and pads nothing."""
         content: str = self._tokenizer.to_str()

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connectors.stores import open_store
+from flows import Corpus
 from flows.cli import main
-from flows.doctor import check_embedding, check_prefect
+from flows.doctor import check_embedding
 from pipeline.config import Settings
-from pipeline.doctor.diagnosis import Skipped, Unwell
+from pipeline.doctor.diagnosis import Unwell
 from pipeline.doctor.machine import Torch
+from pipeline.embed.canary import Canary
 from pipeline.embed.model import Model
+from pipeline.errors import Terminal
 from pipeline.types import CollectionSpec
+from tests.connectors.stores.servers import answering
 from tests.embedding_server import embedding_server
+from tests.faults import FakeEngine, bundled
 
 NAMES = [
     "python", "settings", "engine", "driver", "companions", "scheduler", "prefect", "model", "transformers", "memory",
@@ -61,6 +63,19 @@ def test_all_is_well(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None
 def test_a_live_embedding(workplace: Path, minilm: Model) -> None:
     """The real engine, started in a process of its own, embeds a text."""
     assert check_embedding(Settings(), minilm).startswith("384 dimensions, ")
+
+
+def test_a_live_embedding_unlike_those_that_are_stored(workplace: Path, minilm: Model) -> None:
+    """Vectors of before that this engine does not give again: told with what has changed; nothing is stored."""
+    before = FakeEngine(minilm.dimensions)
+    before.versions = {"vllm": "0.1"}
+    with Corpus() as corpus:
+        corpus.model, corpus.tokenizer = bundled()
+        Canary(corpus.checkpoints, corpus.model, corpus.tokenizer).check(before)
+    stored = {path: path.read_bytes() for path in workplace.rglob("*.parquet")}
+    with pytest.raises(Terminal, match=r"no longer makes the vectors that are stored.*vllm was 0\.1 and is \d"):
+        check_embedding(Settings(), minilm)
+    assert {path: path.read_bytes() for path in workplace.rglob("*") if path.is_file()} == stored
 
 
 @pytest.mark.parametrize(
@@ -108,8 +123,34 @@ def test_a_model_that_is_not_there(workplace: Path, capfd: pytest.CaptureFixture
 def test_a_store_that_does_not_answer(store: str, workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Nobody listens on its port: told with its address."""
     found = examine(capfd, "--no-engine", "--store", store, code=1)
-    assert "127.0.0.1:9" in found["store"]["found"]
+    assert "connection to 127.0.0.1:9 is refused: nothing listens on port 9" in found["store"]["found"]
     assert found["recipe"]["state"] == "skipped"
+
+
+@pytest.mark.usefixtures("seen")
+@pytest.mark.parametrize("store", ["qdrant", "milvus"])
+def test_a_store_whose_port_is_somebody_elses(
+    store: str, workplace: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What listens there does not speak the store's language: told as something else than a closed port."""
+    monkeypatch.setattr("connectors.stores.milvus._CONNECT_SECONDS", 1.0)
+    with answering(b"220 mail.example ESMTP\r\n") as port:
+        found = examine(capfd, "--no-engine", "--store", f"{store}:http://127.0.0.1:{port}", code=1)
+    assert f"127.0.0.1:{port}" in found["store"]["found"]
+    assert "refused" not in found["store"]["found"]
+    assert f"127.0.0.1:{port} takes connections" in found["store"]["remedy"]
+    assert "something else listens there" in found["store"]["remedy"]
+
+
+@pytest.mark.usefixtures("seen")
+def test_secrets_in_addresses(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A store's URL with a password is refused, and no line has the password in it."""
+    (workplace / "corpusvec.toml").write_text('data = "nosuch://me:pass1@host/data"\n')
+    assert main(["doctor", "--no-engine", "--store", "qdrant:http://me:pass2@127.0.0.1:9"]) == 1
+    said = capfd.readouterr()
+    assert "QDRANT_API_KEY" in said.out
+    assert "pass1" not in said.out + said.err
+    assert "pass2" not in said.out + said.err
 
 
 @pytest.mark.usefixtures("seen")
@@ -143,12 +184,32 @@ class TestServer:
         assert {found[name]["state"] for name in ("engine", "driver", "transformers", "memory")} == {"skipped"}
         assert found["embedding"]["found"] == f"{server.url} gives vectors of 384, windows of 256 tokens"
 
+    def test_its_vectors_of_before(self, workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        """The same as are stored; or others, which is told with what has changed, and nothing is stored."""
+        (workplace / "docs").mkdir()
+        (workplace / "docs" / "a.md").write_text("The lamp burns.")
+        with embedding_server(384) as server:
+            (workplace / "corpusvec.toml").write_text(f'embedder = "openai"\nendpoint.url = "{server.url}"\n')
+            with Corpus() as corpus:
+                corpus.ingest("docs")
+            stored = sorted(workplace.rglob("*.parquet"))
+            assert "the same vectors as are stored (cosine 1.0" in examine(capfd, code=0)["embedding"]["found"]
+            right = server.vector
+            server.vector = lambda given, length=None: right([1, *given], length)
+            with (workplace / "corpusvec.toml").open("a") as file:
+                file.write('endpoint.model = "another"\n')
+            found = examine(capfd, code=1)["embedding"]
+        assert "no longer makes the vectors that are stored" in found["found"]
+        assert "served model was unknown and is another" in found["found"]
+        assert found["remedy"] == ""
+        assert sorted(workplace.rglob("*.parquet")) == stored
+
     def test_it_is_away(self, workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
         """Nobody listens on its port."""
         (workplace / "corpusvec.toml").write_text('embedder = "openai"\nendpoint.url = "http://127.0.0.1:9"\n')
         found = examine(capfd, code=1)
         assert [name for name, one in found.items() if one["state"] == "failed"] == ["embedding"]
-        assert "127.0.0.1:9" in found["embedding"]["found"]
+        assert "connection to 127.0.0.1:9 is refused" in found["embedding"]["found"]
 
     def test_it_serves_another_model(self, workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
         """Its vectors have another length than the recipe's model's."""
@@ -167,54 +228,3 @@ class TestServer:
             assert "takes texts of 128 tokens, and chunks have up to 256" in found
             monkeypatch.setenv("CORPUSVEC_RECIPE__CHUNK_TOKENS", "128")
             examine(capfd, code=0)
-
-
-class TestPrefect:
-    """A schedule needs a Prefect server; nothing else does."""
-
-    @pytest.fixture
-    def port(self) -> Iterator[int]:
-        """A server that says `true` at /api/health, and a page everywhere else."""
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *arguments: Any) -> None:
-                """Nothing on stderr."""
-
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(b"true" if self.path == "/api/health" else b"<html>")
-
-        server = HTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    def test_it_answers(self, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        """At the address of PREFECT_API_URL, with or without a slash."""
-        for slash in ("", "/"):
-            monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}/api{slash}")
-            assert check_prefect().endswith("answers")
-
-    def test_it_is_something_else(self, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A web page is no Prefect server; the usual mistake is named."""
-        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}")
-        with pytest.raises(Unwell, match="is no Prefect server") as caught:
-            check_prefect()
-        assert "/api" in caught.value.remedy
-
-    def test_nobody_listens(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Told with the address, and with what starts one."""
-        monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-        with pytest.raises(Unwell, match=r"127\.0\.0\.1:9/api.*refused") as caught:
-            check_prefect()
-        assert "prefect server start" in caught.value.remedy
-
-    def test_none_is_wanted(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Without an address there is nothing to look at."""
-        monkeypatch.setattr("prefect.settings.PREFECT_API_URL.value", lambda: None)
-        with pytest.raises(Skipped):
-            check_prefect()

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
+import psutil
 import pytest
 
 from flows import Corpus
-from pipeline.config import Engine
+from flows.engines import Engines
+from pipeline.config import Engine, load_settings
 from pipeline.embed.model import Model
+from pipeline.embed.pool import Pool
+from pipeline.embed.tokenizer import ModelTokenizer
 from pipeline.embed.vllm import VllmEmbedder
+from tests.pipeline.embed.fake import FAKE, fake_model
 
 
 @pytest.fixture
@@ -62,3 +68,34 @@ def test_a_listing_without_an_end_in_sight_is_large(
     with corpus(60) as one:
         one.ingest("docs")
     assert started == [True]
+
+
+def test_queries_start_one_engine_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one GPU, whatever the settings allow; a small run shares it, a large one gets an engine on every GPU.
+
+    Real processes, of the fake engine.
+    """
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    monkeypatch.setattr("pipeline.embed.vllm.start_engine", lambda model, engine: Pool(model, engine, FAKE))
+    settings = load_settings(engine={"device": "cuda", "engines_per_gpu": 2})
+    model, tokenizer = fake_model(tmp_path), cast(ModelTokenizer, None)
+
+    def started() -> list[str]:
+        return [line.split()[0] for line in (tmp_path / "starts").read_text().splitlines()]
+
+    engines = Engines(None)
+    try:
+        one = cast(Pool, engines.open(settings, model, tokenizer, 0))
+        one.wait()
+        assert started() == ["4"]
+        assert one.embed([[1, 2]]).shape == (1, model.dimensions)
+        assert engines.open(settings, model, tokenizer, 0) is one
+        assert engines.open(settings, model, tokenizer, 1_000) is one
+        first = int((tmp_path / "starts").read_text().split()[1])
+        all_of_them = cast(Pool, engines.open(settings, model, tokenizer, 1e7))
+        all_of_them.wait()
+        assert sorted(started()) == ["4", "4", "4", "7", "7"]
+        assert not psutil.pid_exists(first), "it has made room"
+        assert engines.open(settings, model, tokenizer, 0) is all_of_them
+    finally:
+        engines.close()

@@ -6,9 +6,10 @@ from contextlib import nullcontext
 
 import pytest
 
-from flows.served import Served
+from flows.served import Served, crash_lost_runs
 from pipeline.config import load_settings
 from pipeline.errors import Transient
+from tests.connectors.stores.servers import answering, http_answer
 
 
 @pytest.mark.usefixtures("workplace")
@@ -26,3 +27,16 @@ def test_engines_of_this_machine_run_one_after_the_other(monkeypatch: pytest.Mon
         with opened("two", "openai") as two, two._locked("ingest", None) as other:
             other.check()
             assert not lock.wanted()
+
+
+def test_a_server_that_refuses_is_told_without_the_password() -> None:
+    """Prefect's client names the whole address in its errors, and PREFECT_API_URL may have a password in it."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with (
+        answering(http_answer(401, b"{}")) as port,
+        temporary_settings({PREFECT_API_URL: f"http://me:secret@127.0.0.1:{port}/api"}),
+        pytest.raises(Transient, match=rf"http://127\.0\.0\.1:{port}/api") as caught,
+    ):
+        crash_lost_runs()
+    assert "secret" not in str(caught.value)

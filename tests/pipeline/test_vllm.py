@@ -208,8 +208,12 @@ class TestModel:
         (tmp_path / "config.json").write_text("{")
         with pytest.raises(UsageError, match="is not JSON"):
             load_model(Recipe(model=str(tmp_path)))
-        (tmp_path / "config.json").write_text('{"hidden_size": 4}')
         (tmp_path / "tokenizer.json").write_text("{}")
+        for content, told in (("{}", "says no hidden_size"), ('{"hidden_size": "4"}', "says '4' as hidden_size")):
+            (tmp_path / "config.json").write_text(content)
+            with pytest.raises(UsageError, match=rf"config\.json {told}: it is no text embedding model's"):
+                load_model(Recipe(model=str(tmp_path)))
+        (tmp_path / "config.json").write_text('{"hidden_size": 4}')
         with pytest.raises(UsageError, match=r"no \.safetensors"):
             load_model(Recipe(model=str(tmp_path)))
 

