@@ -7,16 +7,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pipeline.config import Engine
 from pipeline.embed.arena import Shape
+from pipeline.embed.gate import faults
+from pipeline.embed.memory import Memory
 from pipeline.embed.model import Model
 from pipeline.embed.process import EngineProcess
-from pipeline.embed.protocol import Failed, Finished, Ready, Start
-from pipeline.embed.settings import likely_device, smaller
+from pipeline.embed.protocol import PROBE, Failed, Finished, Ready, Start
+from pipeline.embed.settings import batched_tokens, likely_device, smaller
 from pipeline.embed.watchdog import Suspects, Watchdog
-from pipeline.embed.work import Row, WorkQueue
+from pipeline.embed.work import Job, Row, WorkQueue
 from pipeline.errors import Terminal
 from pipeline.types import Vectors
 
@@ -34,8 +39,10 @@ _START_PAUSE = 5.0
 # How long an attendant waits at most before it looks whether there is something new to hand over.
 _LOOK_SECONDS = 0.01
 _IDLE_SECONDS = 0.5
-# Texts refused in a row, with not one embedded in between, before it is the engine that is to blame.
+# Texts refused in a row, with not one embedded in between, before the engine must show that it is not to blame.
 _MOST_REFUSED = 16
+# What it did not start for.
+_WANT = {Memory.YES: "for want of memory", Memory.PERHAPS: "perhaps for want of memory"}
 
 
 class Attendant(threading.Thread):
@@ -43,20 +50,25 @@ class Attendant(threading.Thread):
 
     def __init__(
         self, pool: Pool, queue: WorkQueue, model: Model, engine: Engine, engine_class: str, shape: Shape, place: str,
-        starting: threading.Lock,
+        starting: threading.Lock, log_file: Path | None = None, gated: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(name=f"engine-{place}", daemon=True)
         #: Set it, and the engine is closed soon.
         self.stopping = threading.Event()
         self.place = place
-        self._starting = starting
+        self._starting, self._log_file, self._gated = starting, log_file, gated
         self._pool, self._queue, self._shape = pool, queue, shape
         self._model, self._settings, self._engine_class = model, engine, engine_class
+        #: Without the smaller batches that were only a guess.
+        self._certain_settings = engine
         self._process: EngineProcess | None = None
         self._watchdog = Watchdog(engine.silence_seconds, likely_device(engine))
         self._suspects = Suspects()
         self._ran = False
-        self._refused = 0
+        #: Refused, and not told yet: until the engine embeds another text, it may be the engine that is to blame.
+        self._doubted: list[tuple[Row, str]] = []
+        #: A text that nothing is wrong with, given to an engine that embeds no other.
+        self._trial: Row | None = None
         #: Slot → the rows that are in it.
         self._held: dict[int, list[Row]] = {}
         self._free: list[int] = []
@@ -81,28 +93,58 @@ class Attendant(threading.Thread):
             log.exception("the attendant of the engine on %s failed", self.place)
             reason = f"{type(error).__name__}: {error}"
         finally:
-            if self._process is not None:
-                self._process.close()
-            rows = [row for parcel in self._held.values() for row in parcel] + [*self._group, *self._suspects.release()]
-            self._queue.put_back(rows)
-            self._pool.lost(self.place, reason)
+            try:
+                if self._process is not None:
+                    self._process.close()
+            finally:
+                rows = [row for parcel in self._held.values() for row in parcel]
+                rows += [*self._group, *self._suspects.release(), *(row for row, _ in self._doubted)]
+                self._queue.put_back(rows)
+                self._pool.lost(self.place, reason)
 
     def _start_engine(self) -> None:
         """Raises Terminal if it cannot be started."""
-        reason = "it was stopped"
-        for number in range(_START_TRIES if self._ran else 1):
+        failed, failures, guessed = Failed("it was stopped", Memory.NO), 0, False
+        while failures < (_START_TRIES if self._ran else 1):
             with self._starting:
-                if self.stopping.wait(_START_PAUSE if number else 0):
+                if self.stopping.wait(_START_PAUSE if failed.memory or failures else 0):
                     break
                 start = Start(self._engine_class, self._model, self._settings, self._shape)
-                process = EngineProcess(start, self.place)
-                reason = self._await_ready(process)
-            if not reason:
+                process = EngineProcess(start, self.place, self._log_file)
+                ended = self._await_ready(process)
+            if ended is None:
                 self._process, self._ran = process, True
                 return
+            failed, guess = ended, ended.memory is Memory.PERHAPS
+            # The first time an engine is started again, what the dead one held of the device may not be free yet.
+            if (failures or not self._ran) and not (guess and guessed) and self._start_smaller(failed):
+                guessed = guessed or guess
+            else:
+                failures += 1
+        reason = f"it cannot be started again: {failed.reason}" if self._ran else failed.reason
+        if failed.memory is Memory.YES:
+            reason += f"; it ran out of memory with {self._batches()}, the least: free some, or lower max_model_len"
         raise Terminal(reason)
 
-    def _await_ready(self, process: EngineProcess) -> str:
+    def _start_smaller(self, failed: Failed) -> bool:
+        """Whether there are settings to start with that need less memory; they are chosen.
+
+        An engine measures its largest batch as it starts: fewer texts of as many tokens would not help it.
+        """
+        settings = smaller(self._settings, self._model) if failed.memory else None
+        if settings is None or self._tokens_of(settings) >= self._tokens_of(self._settings):
+            return False
+        self._settings = settings
+        if failed.memory is Memory.YES:
+            self._certain_settings = settings
+        self._pool.warn(
+            f"the engine on {self.place} did not start, {_WANT[failed.memory]}: started again with {self._batches()}; "
+            f"what it said: {failed.reason}"
+        )
+        return True
+
+    def _await_ready(self, process: EngineProcess) -> Failed | None:
+        """Why it does not start; None if it runs."""
         deadline, said = time.monotonic() + _START_SECONDS, None
         reason = f"it did not answer within {_START_SECONDS:.0f} seconds"
         try:
@@ -114,37 +156,52 @@ class Attendant(threading.Thread):
             log.info("the engine on %s runs: %s", self.place, dict(said.settings))
             if not self._ran:
                 self._pool.joined(said)
-            return ""
-        if isinstance(said, Failed):
-            reason = said.reason
-        ended = process.kill()
-        words = process.last_words()
+            return None
+        end = process.kill()
         process.forget()
-        return f"{reason or f'its process {ended}'}; its last words: {words}"
+        memory = end.memory
+        if isinstance(said, Failed):
+            reason, memory = said.reason, max(said.memory, memory)
+        return Failed(f"{reason or f'its process {end.how}'}; its last words: {end.words}", memory)
 
     # -- while it runs -------------------------------------------------------------------------------------------
 
     def _hand_over(self) -> None:
         """Fill the free slots. Suspects are embedded with nothing beside them."""
         assert self._process is not None
-        if not self._held and not self._group and self._suspects:
+        if len(self._doubted) >= _MOST_REFUSED:
+            self._try(min(len(row) for row, _ in self._doubted))
+        if self._suspects and not self._isolated:
+            if self._held:
+                return
             self._group = deque(self._suspects.next_group())
             self._isolated = True
         while self._free:
-            if self._isolated:
-                rows = self._next_of_group()
-            else:
-                rows = self._queue.take(self._shape.tokens, self._shape.rows, 0 if self._held else _IDLE_SECONDS)
+            rows = self._next_of_group() if self._isolated else self._next_of_queue()
             if not rows:
                 return
-            slot = self._free.pop()
+            try:
+                self._process.give(self._free[-1], [row.ids for row in rows])
+            except OSError:  # it is dead, which the next listening tells; and not of these
+                self._suspects.delay([*rows, *self._group])
+                self._group.clear()
+                return
             if not self._held:
                 self._heard = time.monotonic()
-            self._held[slot] = rows
-            try:
-                self._process.give(slot, [row.ids for row in rows])
-            except OSError:
-                return  # it is dead: the next listening tells
+            self._held[self._free.pop()] = rows
+
+    def _next_of_queue(self) -> list[Row]:
+        busy = bool(self._held or self._doubted)
+        rows = self._queue.take(self._shape.tokens, self._shape.rows, 0 if busy else _IDLE_SECONDS)
+        if not rows and not self._held and self._doubted:
+            self._try(len(PROBE))
+        return rows
+
+    def _try(self, tokens: int) -> None:
+        """Have a text of this length embedded that nothing is wrong with, before anything else."""
+        if self._trial is None:
+            self._trial = Row(Job(1, self._shape.dimensions), 0, np.resize(np.array(PROBE, np.int32), tokens))
+            self._suspects.put_first([self._trial])
 
     def _next_of_group(self) -> list[Row]:
         rows: list[Row] = []
@@ -156,22 +213,24 @@ class Attendant(threading.Thread):
 
     def _listen(self) -> None:
         assert self._process is not None
-        if not self._held:
+        seconds = left = 0.0  # an engine with nothing to do may die all the same, and no text is to blame
+        if self._held:
+            left = self._heard + self._watchdog.patience(self._in_flight()) - time.monotonic()
+            seconds = max(0.0, min(left, _LOOK_SECONDS if self._free else _IDLE_SECONDS))
+        else:
             self._isolated = False
-            return
-        left = self._heard + self._watchdog.patience(self._in_flight()) - time.monotonic()
         try:
-            said = self._process.listen(max(0.0, min(left, _LOOK_SECONDS if self._free else _IDLE_SECONDS)))
+            said = self._process.listen(seconds)
         except EOFError:
-            self._replace("died", memory=False)
+            self._replace("died")
             return
         if isinstance(said, Finished):
             self._receive(said)
         elif isinstance(said, Failed):
             self._replace(f"failed ({said.reason})", said.memory)
-        elif left <= 0:
+        elif self._held and left <= 0:
             silent = time.monotonic() - self._heard
-            self._replace(f"hung: it was silent for {silent:.1f} seconds over {self._in_flight()} tokens", memory=False)
+            self._replace(f"hung: it was silent for {silent:.1f} seconds over {self._in_flight()} tokens")
 
     def _receive(self, finished: Finished) -> None:
         now = time.monotonic()
@@ -180,53 +239,91 @@ class Attendant(threading.Thread):
         self._heard = now
         assert self._process is not None
         done = [row for row in range(len(rows)) if row not in finished.refused]
+        for row, reason in finished.refused.items():
+            self._refuse(rows[row], reason)
         self._deliver(self._process.vectors(finished.slot), rows, done)
-        self._queue.settle([], [(rows[row], reason) for row, reason in finished.refused.items()])
         self._free.append(finished.slot)
 
     def _deliver(self, vectors: Vectors, rows: Sequence[Row], done: Sequence[int]) -> None:
-        self._queue.settle([(rows[row], vectors[row]) for row in done])
-        if done:
-            self._refused = 0
+        """Hand over what is sound, and with it what was refused before: an engine that embeds is not to blame."""
+        wrong = faults(vectors[done], self._shape.dimensions) if self._gated else {}
+        for number, reason in wrong.items():
+            self._refuse(rows[done[number]], reason)
+        sound = [(rows[row], vectors[row]) for number, row in enumerate(done) if number not in wrong]
+        if sound:
+            self._queue.settle(sound, self._doubted)
+            self._doubted, self._trial = [], None
+
+    def _refuse(self, row: Row, reason: str) -> None:
+        """It has no vector. Raises Terminal if nothing is wrong with it: then it is the engine that is to blame."""
+        if row is not self._trial:
+            self._doubted.append((row, reason))
+            return
+        raise Terminal(
+            f"it embedded none of {len(self._doubted)} texts in a row (the last: {self._doubted[-1][1]}), nor one of "
+            f"{len(row)} tokens that nothing is wrong with: {reason}"
+        )
 
     def _in_flight(self) -> int:
         return sum(len(row) for rows in self._held.values() for row in rows)
 
     # -- when it does not ----------------------------------------------------------------------------------------
 
-    def _replace(self, what: str, memory: bool) -> None:
+    def _replace(self, what: str, memory: Memory = Memory.NO) -> None:
         """The engine is of no more use: keep what it finished, find out what it died of, and have another started."""
         assert self._process is not None
         process, self._process = self._process, None
-        ended = process.kill()
-        words = process.last_words()
+        end = process.kill()
+        memory = max(memory, end.memory)
         unfinished: list[Row] = []
-        for slot, rows in self._held.items():
-            done = process.finished(slot, len(rows))
-            self._deliver(process.vectors(slot), rows, done)
-            unfinished += [row for number, row in enumerate(rows) if number not in set(done)]
-        process.forget()
+        try:
+            for slot, rows in self._held.items():
+                done = process.finished(slot, len(rows))
+                self._deliver(process.vectors(slot), rows, done)
+                unfinished += [row for number, row in enumerate(rows) if number not in set(done)]
+        finally:
+            process.forget()
         rest = list(self._group)
         self._clear_hands()
+        smaller_ones = self._shrink(unfinished, memory)
         self._pool.warn(
-            f"the engine on {self.place} {what} with {len(unfinished)} texts on its hands (its process {ended}): "
-            f"started again; its last words: {words}"
+            f"the engine on {self.place} {what} with {len(unfinished)} texts on its hands (its process {end.how}): "
+            f"started again{f', with {self._batches()}' if smaller_ones else ''}; its last words: {end.words}"
         )
-        if memory and (settings := smaller(self._settings, self._model)) is not None:
+        if smaller_ones:
             # Nobody's fault: the same texts once more, fewer at a time.
-            self._settings = settings
             self._suspects.delay([*unfinished, *rest])
             return
         self._suspects.delay(rest)
         unfinished = [row for row in unfinished if not row.job.abandoned]
         if unfinished and (poison := self._suspects.accuse(unfinished)) is not None:
-            self._refuse(poison, f"the engine {what} over this text alone, twice; its last words: {words}")
+            if memory is Memory.PERHAPS:
+                self._settings = self._certain_settings  # it was this text, and not the size of a batch
+            told = f"the engine {what} over this text alone (its process {end.how})"
+            told += f", the last of {poison.failures} that had it on their hands; its last words: {end.words}"
+            self._refuse(poison, told)
 
-    def _refuse(self, row: Row, reason: str) -> None:
-        self._refused += 1
-        self._queue.settle([], [(row, reason)])
-        if self._refused >= _MOST_REFUSED:
-            raise Terminal(f"it failed at {self._refused} texts in a row and embedded none; at the last, {reason}")
+    def _shrink(self, rows: Sequence[Row], memory: Memory) -> bool:
+        """Whether smaller batches may help, which there are then. What is only a guess is tried once for each text."""
+        if not memory or (memory is Memory.PERHAPS and all(row.spared for row in rows)):
+            return False
+        settings = smaller(self._settings, self._model)
+        if settings is None:
+            return False
+        self._settings = settings
+        if memory is Memory.YES:
+            self._certain_settings = settings
+        else:
+            for row in rows:
+                row.spared = True
+        return True
+
+    def _batches(self) -> str:
+        texts = self._settings.max_num_seqs
+        return f"batches of {self._tokens_of(self._settings)} tokens" + (f" and {texts} texts" if texts else "")
+
+    def _tokens_of(self, settings: Engine) -> int:
+        return batched_tokens(self._model, settings)
 
     def _clear_hands(self) -> None:
         self._held.clear()

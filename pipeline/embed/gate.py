@@ -15,6 +15,11 @@ from pipeline.types import Vectors
 #: How far from 1 the length of a normalized vector may be: engines normalize in float32, or in bfloat16 (8 bits).
 NORM_TOLERANCE = 1e-2
 
+#: A vector is constant if its numbers differ by less than this part of their root mean square, which is the vector's
+#: length by the root of its dimensions: two units in the last place of bfloat16, the coarsest that engines compute in.
+#: Numbers whose mean is 0 differ by twice it at least (Popoviciu's inequality), so no sound vector comes near.
+CONSTANT_TOLERANCE = 2**-6
+
 # How many vectors a gate remembers, to know one again: an engine that mixes texts up does so soon after another.
 _REMEMBERED = 65_536
 
@@ -33,6 +38,7 @@ class Gate:
         Of two texts with the same vector neither is let through, unless the first of them has been long ago.
         """
         found = faults(vectors, self._dimensions)
+        # To the last bit: the vectors of texts that differ may be as near as they like (a page and its next edition).
         names: dict[bytes, int] = {}
         with self._lock:
             for row, key in enumerate(keys):
@@ -69,8 +75,10 @@ def faults(vectors: Vectors, dimensions: int) -> dict[int, str]:
     finite: NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
     with np.errstate(invalid="ignore", over="ignore"):
         norms = np.linalg.norm(vectors, axis=1)
-        spread = np.ptp(vectors, axis=1) if dimensions > 1 else np.ones(len(vectors))
-    for row in np.flatnonzero(~finite | ~(np.abs(norms - 1) <= NORM_TOLERANCE) | (spread == 0)):
+        constant = np.ptp(vectors, axis=1) <= CONSTANT_TOLERANCE * norms / np.sqrt(dimensions)
+    if dimensions == 1:
+        constant[:] = False
+    for row in np.flatnonzero(~finite | ~(np.abs(norms - 1) <= NORM_TOLERANCE) | constant):
         if not finite[row]:
             found[int(row)] = "the engine gave a vector with NaN or infinity"
         elif abs(norms[row] - 1) > NORM_TOLERANCE:

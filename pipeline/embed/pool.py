@@ -3,7 +3,8 @@
     callers → WorkQueue → Attendant (a thread an engine) ⇄ shared memory ⇄ worker process (the engine)
 
 An attendant keeps a few parcels on its engine's hands, so that the engine never waits for us; a silent or dead engine
-is replaced, and what it died over is narrowed down to the text that kills it (`watchdog.py`).
+is replaced, and what it died over is narrowed down to the text that kills it (`watchdog.py`). No text is refused before
+the engine has embedded another, be it one that is made up for that: until then the engine may be to blame.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pipeline.embed.arena import Shape
 from pipeline.embed.attendant import Attendant
 from pipeline.embed.gate import unfit
 from pipeline.embed.model import Model
+from pipeline.embed.process import log_files
 from pipeline.embed.protocol import Ready
 from pipeline.embed.settings import batched_tokens, longest_input, places
 from pipeline.embed.work import Job, Row, WorkQueue
@@ -41,10 +43,10 @@ class Pool:
     """An `Embedder` over every visible GPU, or the CPU. `engine_class` is `module:name` of a StreamingEngine.
 
     Returns once the first engine runs; the others join when they do. Raises Terminal, with their last words, if none
-    starts.
+    starts. `gated` is False for vectors that are meant to mean nothing (made-up weights): they need not be sound.
     """
 
-    def __init__(self, model: Model, engine: Engine, engine_class: str) -> None:
+    def __init__(self, model: Model, engine: Engine, engine_class: str, gated: bool = True) -> None:
         started = time.monotonic()
         self.dimensions = model.dimensions
         self._longest = longest_input(model, engine)
@@ -57,13 +59,15 @@ class Pool:
         self.warnings: list[str] = []
         self._reasons: list[str] = []
         at = places(engine)
+        logs = log_files(len(at))
         self._queue = WorkQueue(_WINDOW_BATCHES * tokens * len(at))
         self._queue.share_among(len(at))
         shape = Shape(_SLOTS, _ROWS, tokens, model.dimensions)
         # An engine measures how much memory its device has left as it starts: two at once would each count the other's.
         starting = {place: threading.Lock() for place in at}
         self._attendants = [
-            Attendant(self, self._queue, model, engine, engine_class, shape, place, starting[place]) for place in at
+            Attendant(self, self._queue, model, engine, engine_class, shape, place, starting[place], log_file, gated)
+            for place, log_file in zip(at, logs, strict=True)
         ]
         self._alive = len(self._attendants)
         for attendant in self._attendants:
@@ -153,7 +157,7 @@ class Pool:
         reason = self._reasons[0] if self._reasons else "none was started"
         if not self._ready:
             return Terminal(f"the engine did not start for {self._name}: {reason}")
-        return Terminal(f"the engine stopped while embedding, and cannot be started again: {reason}")
+        return Terminal(f"the engine stopped while embedding: {reason}")
 
 
 def _in_words(place: str) -> str:

@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 
 from pipeline.config import Engine
 from pipeline.embed.arena import Shape
+from pipeline.embed.memory import Memory
 from pipeline.embed.model import Model
 from pipeline.types import Vectors
+
+#: Tokens that every model has: of a text that nothing is wrong with.
+PROBE = (1, 2, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,10 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """From the worker, last: the engine is of no more use. `memory`: it ran out of that."""
+    """From the worker, last: the engine is of no more use. `memory`: whether it ran out of that."""
 
     reason: str
-    memory: bool
+    memory: Memory
 
 
 class StreamingEngine(Protocol):

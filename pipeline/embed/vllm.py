@@ -158,7 +158,7 @@ def open_dummy(model: Model, engine: Engine) -> VllmEmbedder:
 
 def start_dummies(model: Model, engine: Engine) -> Pool:
     """`start_engine` on made-up weights."""
-    return Pool(model, engine, f"{__name__}:open_dummy")
+    return Pool(model, engine, f"{__name__}:open_dummy", gated=False)
 
 
 def _trim_heap() -> None:

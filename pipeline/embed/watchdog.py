@@ -13,6 +13,9 @@ _SLACK = 20.0
 #: Tokens a second that an engine does at the very least, for as long as its speed is not known.
 _SLOWEST = {"cpu": 20.0, "cuda": 1_000.0}
 
+# Its speed is known once it has been at work for so many seconds, and what it did counts half after so many more.
+_KNOWN_AFTER, _HALF_LIFE = 1.0, 30.0
+
 #: A failure with nothing else on the engine's hands counts against a text only if it was not its first.
 _ENOUGH_FAILURES = 2
 
@@ -23,18 +26,23 @@ class Watchdog:
     def __init__(self, least_seconds: float, device: str) -> None:
         self._least = least_seconds
         self._slowest = _SLOWEST[device]
-        self._speed = 0.0
+        self._tokens = self._seconds = 0.0
 
     def observe(self, tokens: int, seconds: float) -> None:
-        """It took so long over so many tokens."""
-        speed = tokens / max(seconds, 1e-6)
-        self._speed = 0.8 * self._speed + 0.2 * speed if self._speed else speed
+        """So many tokens are finished, so long after what was finished before them.
+
+        One step of an engine may finish several parcels, the second of them no time after the first. So it is sums that
+        are compared, of tokens and of time at work, and never one parcel's.
+        """
+        fade = 0.5 ** (seconds / _HALF_LIFE)
+        self._tokens = self._tokens * fade + tokens
+        self._seconds = self._seconds * fade + seconds
 
     def patience(self, tokens: int) -> float:
         """How many seconds of silence are not yet too many, with so many tokens in flight."""
-        if not self._speed:
+        if self._seconds < _KNOWN_AFTER:
             return self._least + tokens / self._slowest
-        return self._least + _SLACK * tokens / self._speed
+        return self._least + _SLACK * tokens * self._seconds / self._tokens
 
 
 class Suspects:
@@ -59,6 +67,10 @@ class Suspects:
         middle = len(rows) // 2
         self._groups.extendleft(list(half) for half in (rows[middle:], rows[:middle]) if half)
         return None
+
+    def put_first(self, rows: Sequence[Row]) -> None:
+        """These are the next to be embedded on their own."""
+        self._groups.appendleft(list(rows))
 
     def delay(self, rows: Sequence[Row]) -> None:
         """These were to be embedded with a group that failed, but were not begun."""

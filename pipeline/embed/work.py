@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +31,15 @@ class Job:
 
 @dataclass(slots=True)
 class Row:
-    """A text to embed: row `index` of `job`. `failures` counts the engines that died with it on their hands."""
+    """A text to embed: row `index` of `job`."""
 
     job: Job
     index: int
     ids: NDArray[np.int32]
-    failures: int = field(default=0)
+    #: How many engines died with it on their hands.
+    failures: int = 0
+    #: An engine that died over it may have run out of memory, and smaller batches were tried before it was accused.
+    spared: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -20,8 +20,9 @@ import numpy as np
 
 from pipeline.config import Engine
 from pipeline.embed.arena import DONE, REFUSED, Arena
+from pipeline.embed.memory import in_error
 from pipeline.embed.model import Model
-from pipeline.embed.protocol import Failed, Finished, Parcel, Ready, Start, StreamingEngine
+from pipeline.embed.protocol import PROBE, Failed, Finished, Parcel, Ready, Start, StreamingEngine
 from pipeline.errors import CorpusvecError, Rejected
 from pipeline.types import Vectors
 
@@ -47,7 +48,7 @@ def main() -> None:
         text = str(error).strip() or type(error).__name__
         told = text if isinstance(error, CorpusvecError) else f"{type(error).__name__}: {text}"
         traceback.print_exc()  # before it is told, since the teller is killed
-        connection.send(Failed(told.splitlines()[0][:500], _is_memory(error)))
+        connection.send(Failed(told.splitlines()[0][:500], in_error(error)))
         sys.exit(1)
 
 
@@ -109,13 +110,9 @@ def _open(start: Start) -> StreamingEngine:
 
 def _probe(engine: StreamingEngine) -> None:
     """Embed one short text: an engine that cannot do that must not be given a document to blame for it."""
-    engine.add(0, np.array([1, 2, 3], np.int32))
+    engine.add(0, np.array(PROBE, np.int32))
     while not engine.step():
         pass
-
-
-def _is_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
 
 
 def _die_with(parent: int) -> None:

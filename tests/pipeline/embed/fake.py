@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline.config import Engine
 from pipeline.embed.model import Model
-from pipeline.errors import Rejected
+from pipeline.embed.settings import batched_tokens
+from pipeline.errors import Rejected, Terminal
 from pipeline.types import Vectors
 
 DIMENSIONS = 16
@@ -23,9 +26,11 @@ WINDOW = 64
 FAKE = f"{__name__}:FakeEngine"
 
 #: Token ids at which something happens: when the text is added, before its batch is computed, or after half of that.
-FAULTS = ("hang", "exit", "kill", "raise", "memory", "shape", "nan", "refuse")
+FAULTS = ("hang", "exit", "kill", "raise", "memory", "shape", "nan", "refuse", "stutter", "mute")
 MOMENTS = ("add", "step", "half")
 _FIRST = 1_000
+#: Long enough for a busy machine; where an engine does hang, short enough for a test.
+SILENCE, SHORT_SILENCE = 30.0, 0.7
 
 
 def fault(what: str, moment: str = "step") -> int:
@@ -45,10 +50,35 @@ def vector_of(ids: NDArray[np.int32] | list[int]) -> Vectors:
     return vector / np.linalg.norm(vector)
 
 
+def texts(count: int, seed: int = 0) -> list[list[int]]:
+    """Different texts of mixed lengths, with nothing wrong with them."""
+    chance = np.random.default_rng(seed)
+    return [
+        [seed, number, *chance.integers(1, 900, chance.integers(1, WINDOW - 2)).tolist()] for number in range(count)
+    ]
+
+
+def expect(ids: Sequence[list[int]]) -> Vectors:
+    """What a sound engine gives."""
+    return np.stack([vector_of(row) for row in ids])
+
+
+def starts(folder: Path) -> list[list[str]]:
+    """Of each engine that was started: its place, its process, and how many texts it takes at a time."""
+    return [line.split() for line in (folder / "starts").read_text().splitlines()]
+
+
+def embedded(folder: Path) -> list[str]:
+    """The texts that engines finished, but for the probe each starts with."""
+    return [line for line in (folder / "embedded").read_text().splitlines() if line != "1 2 3"]
+
+
 class FakeEngine:
     """Batches of up to `max_num_seqs` texts. Every start is a line in the folder's file `starts`.
 
     A file `start-KIND` in the folder makes a start go wrong; one called `once-KIND` makes the next step do so, once.
+    `room` has the most tokens a batch that an engine can start with; `speed`, how many it does in a second; `longest`,
+    the longest text that does not end it; `nan` makes every vector NaN.
     """
 
     device = "cpu"
@@ -61,7 +91,9 @@ class FakeEngine:
         self._folder = model.path
         self._waiting: list[tuple[int, NDArray[np.int32]]] = []
         with (self._folder / "starts").open("a") as file:
-            file.write(f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'cpu')} {os.getpid()}\n")
+            file.write(f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'cpu')} {os.getpid()} {self._batch}\n")
+        if batched_tokens(model, settings) > (self._number("room") or math.inf):
+            happen("memory")
         place = os.environ.get("CUDA_VISIBLE_DEVICES", "cpu")
         for kind in FAULTS:
             if (self._folder / f"start-{kind}").exists() or (self._folder / f"start-{kind}-{place}").exists():
@@ -84,6 +116,10 @@ class FakeEngine:
             if fault("memory") in ids and len(batch) <= 2:
                 continue  # that much fits
             self._look(ids, "step")
+            if len(ids) > (self._number("longest") or math.inf):
+                happen("exit")
+        if speed := self._number("speed"):
+            time.sleep(sum(len(ids) for _, ids in batch) / speed)
         finished = [(number, self._vector(ids)) for number, ids in batch]
         if any(fault(kind, "half") in ids for kind in FAULTS for _, ids in batch):
             done, self._waiting = finished[: len(finished) // 2], batch[len(finished) // 2 :] + self._waiting
@@ -100,29 +136,64 @@ class FakeEngine:
         """There is nothing to free."""
 
     def _vector(self, ids: NDArray[np.int32]) -> Vectors:
-        if fault("nan") in ids:
+        if fault("nan") in ids or (self._folder / "nan").exists():
             return np.full(DIMENSIONS, np.nan, np.float32)
         return vector_of(ids)[: -1 if fault("shape") in ids else None]
 
+    def _number(self, name: str) -> float:
+        file = self._folder / name
+        return float(file.read_text()) if file.exists() else 0.0
+
     def _look(self, ids: NDArray[np.int32], moment: str) -> None:
-        for kind in ("hang", "exit", "kill", "raise", "memory", "refuse"):
+        for kind in ("hang", "exit", "kill", "raise", "memory", "refuse", "stutter", "mute"):
             if fault(kind, moment) in ids:
                 happen(kind)
 
 
 def happen(kind: str) -> None:
     """Let it go wrong."""
-    print(f"about to {kind}", file=sys.stderr, flush=True)
+    if kind != "mute":
+        print(f"about to {kind}", file=sys.stderr, flush=True)
     match kind:
         case "hang":
             time.sleep(3_600)
-        case "exit":
+        case "exit" | "mute":
             os._exit(3)
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "raise":
             raise RuntimeError("the chip is on fire")
         case "memory":
-            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            run_out(
+                *os.environ.get("FAKE_MEMORY", "raised:CUDA out of memory. Tried to allocate 2.00 GiB").split(":", 1)
+            )
         case "refuse":
             raise Rejected("the engine does not like it")
+        case "stutter":  # half a message to its owner, and no more
+            os.write(int(sys.argv[1]), b"\x00\x00\x01\x00half")
+            time.sleep(3_600)
+
+
+def run_out(how: str, words: str) -> None:
+    """Of memory, as engines do."""
+    match how:
+        case "raised":
+            raise RuntimeError(words)
+        case "wrapped":
+            try:
+                raise RuntimeError(words)
+            except RuntimeError as error:
+                raise Terminal("vLLM cannot run it: see above") from error
+        case "meanwhile":
+            try:
+                raise RuntimeError(words)
+            except RuntimeError:
+                raise ValueError("nothing to clean up")  # noqa: B904 - as it happens to others
+        case "apart":  # in a process of its own, which only prints it
+            print(f"{words}" + 300 * "\na line of another trace", file=sys.stderr, flush=True)
+            raise RuntimeError("EngineCore encountered an issue. See stack trace (above) for the root cause.")
+        case "aborted":
+            print(words, file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGABRT)
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -6,9 +6,10 @@ Real processes and shared memory; the engine inside is `fake.FakeEngine`, which 
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,63 +19,24 @@ import pytest
 from pipeline.config import Engine
 from pipeline.embed.pool import Pool
 from pipeline.errors import Poisoned, Terminal
-from tests.pipeline.embed.fake import DIMENSIONS, FAKE, FAULTS, MOMENTS, WINDOW, fake_model, fault, vector_of
+from tests.pipeline.embed.fake import (
+    DIMENSIONS,
+    FAKE,
+    FAULTS,
+    MOMENTS,
+    SHORT_SILENCE,
+    SILENCE,
+    WINDOW,
+    embedded,
+    expect,
+    fake_model,
+    fault,
+    starts,
+    texts,
+)
 
 #: What ends an engine; the rest is the matter of one text.
 DEADLY = ("hang", "exit", "kill", "raise")
-#: Long enough for a busy machine; where an engine does hang, short enough for a test.
-SILENCE, SHORT_SILENCE = 30.0, 0.7
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine whose speed is not known yet is thought to be fast, and a device to be free at once."""
-    monkeypatch.setattr("pipeline.embed.attendant._START_PAUSE", 0.0)
-    monkeypatch.setattr("pipeline.embed.watchdog._SLOWEST", {"cpu": 1e6, "cuda": 1e6})
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where the engines leave their traces."""
-    return tmp_path
-
-
-@pytest.fixture
-def opened(folder: Path) -> Iterator[Callable[..., Pool]]:
-    """Pools with these settings, closed at the end."""
-    pools: list[Pool] = []
-
-    def open_one(**settings: object) -> Pool:
-        engine = Engine.model_validate({"device": "cpu", "silence_seconds": SILENCE, **settings})
-        pools.append(Pool(fake_model(folder), engine, FAKE))
-        return pools[-1]
-
-    yield open_one
-    for pool in pools:
-        pool.close()
-
-
-def texts(count: int, seed: int = 0) -> list[list[int]]:
-    """Different texts of mixed lengths, with nothing wrong with them."""
-    chance = np.random.default_rng(seed)
-    return [
-        [seed, number, *chance.integers(1, 900, chance.integers(1, WINDOW - 2)).tolist()] for number in range(count)
-    ]
-
-
-def expect(ids: Sequence[list[int]]) -> np.ndarray:
-    """What a sound engine gives."""
-    return np.stack([vector_of(row) for row in ids])
-
-
-def starts(folder: Path) -> int:
-    """How many engines were started."""
-    return len((folder / "starts").read_text().splitlines())
-
-
-def embedded(folder: Path) -> list[str]:
-    """The texts that engines finished, but for the probe each starts with."""
-    return [line for line in (folder / "embedded").read_text().splitlines() if line != "1 2 3"]
 
 
 def test_every_row_gets_its_own_vector_in_order(opened: Callable[..., Pool], folder: Path) -> None:
@@ -124,7 +86,7 @@ def test_an_engine_that_dies_once_costs_no_text(what: str, opened: Callable[...,
     pool = opened(silence_seconds=SHORT_SILENCE if what == "hang" else SILENCE)
     (folder / f"once-{what}").touch()
     assert np.array_equal(pool.embed(ids), expect(ids))
-    assert starts(folder) == 2
+    assert len(starts(folder)) == 2
     assert len(embedded(folder)) == 40
     assert ("on fire" if what == "raise" else f"about to {what}") in pool.warnings[0]
 
@@ -139,26 +101,90 @@ def test_two_poisons_are_both_found(opened: Callable[..., Pool]) -> None:
     assert np.isfinite(caught.value.vectors).all(axis=1).sum() == 18
 
 
-@pytest.mark.parametrize(("what", "moment", "said"), [("shape", "step", "shape"), ("refuse", "add", "does not like")])
+@pytest.mark.parametrize(
+    ("what", "moment", "said"),
+    [("shape", "step", "shape"), ("nan", "step", "NaN"), ("refuse", "add", "does not like")],
+)
 def test_what_is_wrong_with_one_text_costs_no_engine(
     what: str, moment: str, said: str, opened: Callable[..., Pool], folder: Path
 ) -> None:
-    """A vector of the wrong shape, or a text that the engine refuses, is told of that text; nothing is restarted."""
+    """A vector of the wrong shape or of NaN, or a text that the engine refuses, is told of that text, also of a lone
+    one; nothing is restarted."""
     ids = texts(9)
     ids[4] = [1, fault(what, moment)]
-    with pytest.raises(Poisoned, match=said) as caught:
-        opened().embed(ids)
-    assert list(caught.value.faults) == [4]
-    assert starts(folder) == 1
+    pool = opened()
+    for some, row in ((ids, 4), (ids[4:5], 0)):
+        with pytest.raises(Poisoned, match=said) as caught:
+            pool.embed(some)
+        assert list(caught.value.faults) == [row]
+    assert len(starts(folder)) == 1
 
 
-def test_out_of_memory_means_smaller_batches_first(opened: Callable[..., Pool], folder: Path) -> None:
-    """An engine that runs out of memory is started again with half as much at a time until it fits."""
-    ids = [[number, fault("memory")] for number in range(1, 13)]
-    pool = opened(max_num_seqs=8)
+def test_a_stopped_engine_is_replaced(opened: Callable[..., Pool], folder: Path) -> None:
+    """SIGSTOP leaves a process that neither answers nor ends: its silence is noticed, and it is gone afterwards."""
+    pool = opened(silence_seconds=SHORT_SILENCE)
+    pid = int(starts(folder)[0][1])
+    os.kill(pid, signal.SIGSTOP)
+    ids = texts(20)
     assert np.array_equal(pool.embed(ids), expect(ids))
-    assert starts(folder) == 3, "8 at a time, then 4, then 2"
-    assert "out of memory" in pool.warnings[0]
+    assert len(starts(folder)) == 2
+    assert "hung" in pool.warnings[0]
+    assert not psutil.pid_exists(pid)
+
+
+def test_an_engine_that_stops_within_a_message_is_replaced(
+    opened: Callable[..., Pool], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a message is not waited for longer than a message takes."""
+    monkeypatch.setattr("pipeline.embed.process._MESSAGE_SECONDS", 1)
+    pool = opened()
+    (folder / "once-stutter").touch()
+    ids = texts(20)
+    assert np.array_equal(pool.embed(ids), expect(ids))
+    assert len(starts(folder)) == 2
+
+
+def test_an_engine_that_dies_with_nothing_to_do_is_replaced_at_once(opened: Callable[..., Pool], folder: Path) -> None:
+    """No text is needed to notice it, so none can be blamed."""
+    pool = opened()
+    os.kill(int(starts(folder)[0][1]), signal.SIGKILL)
+    end = time.monotonic() + 30
+    while len(starts(folder)) == 1 and time.monotonic() < end:
+        time.sleep(0.05)
+    assert len(starts(folder)) == 2
+    assert "with 0 texts on its hands" in pool.warnings[0]
+    assert np.array_equal(pool.embed(texts(3)), expect(texts(3)))
+
+
+class TestSlow:
+    """An engine that is slow is left alone, however its parcels are finished."""
+
+    @pytest.fixture(autouse=True)
+    def slow(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """2,000 tokens a second, as far as anybody knows perhaps 20."""
+        monkeypatch.setattr("pipeline.embed.watchdog._SLOWEST", {"cpu": 20.0})
+        (folder / "speed").write_text("2000")
+
+    @pytest.mark.parametrize(("count", "tokens"), [(64, 64), (160, 25)])
+    def test_several_parcels_in_one_step_make_it_no_faster(
+        self, count: int, tokens: int, opened: Callable[..., Pool], folder: Path
+    ) -> None:
+        """A step that finishes several parcels tells them in one breath; a longer step after it is no hang."""
+        pool = opened(silence_seconds=0.5, max_num_seqs=256)
+        for seed, (texts_of, length) in enumerate([(64, 30), (count, tokens)]):
+            ids = [[seed, number, *([9] * (length - 2))] for number in range(texts_of)]
+            assert np.array_equal(pool.embed(ids), expect(ids))
+        assert len(starts(folder)) == 1
+        assert pool.warnings == []
+
+    def test_a_hang_of_a_slow_engine_is_noticed_all_the_same(self, opened: Callable[..., Pool], folder: Path) -> None:
+        """Once its speed is known, a silence of many times what its texts take is one."""
+        pool = opened(silence_seconds=0.5, max_num_seqs=256)
+        ids = [[0, number, *([9] * 28)] for number in range(80)]
+        assert np.array_equal(pool.embed(ids), expect(ids))
+        (folder / "once-hang").touch()
+        assert np.array_equal(pool.embed(ids[:5]), expect(ids[:5]))
+        assert "hung" in pool.warnings[0]
 
 
 def test_the_window_is_kept_to_the_token(opened: Callable[..., Pool], folder: Path) -> None:
@@ -171,7 +197,7 @@ def test_the_window_is_kept_to_the_token(opened: Callable[..., Pool], folder: Pa
     assert "no tokens" in caught.value.faults[3]
     sound = [0, 1, 4]
     assert np.array_equal(caught.value.vectors[sound], expect([ids[row] for row in sound]))
-    assert starts(folder) == 1
+    assert len(starts(folder)) == 1
 
 
 @pytest.mark.parametrize("what", ["exit", "raise", "kill"])
@@ -180,6 +206,22 @@ def test_an_engine_that_does_not_start_says_why(what: str, opened: Callable[...,
     (folder / f"start-{what}").touch()
     with pytest.raises(Terminal, match=f"did not start for fake: .*about to {what}"):
         opened()
+
+
+def test_an_engine_that_hangs_at_its_start_is_given_up(
+    opened: Callable[..., Pool], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start has a limit, the first and each later one; then the run ends with the engine's last words."""
+    pool = opened()
+    monkeypatch.setattr("pipeline.embed.attendant._START_SECONDS", 4.0)
+    monkeypatch.setattr("pipeline.embed.attendant._START_TRIES", 2)
+    (folder / "start-hang").touch()
+    (folder / "once-exit").touch()
+    with pytest.raises(Terminal, match=r"started again: it did not answer within 4 seconds.*about to hang"):
+        pool.embed(texts(20))
+    with pytest.raises(Terminal, match=r"did not start for fake: it did not answer within 4 seconds.*about to hang"):
+        opened()
+    assert not any(psutil.pid_exists(int(pid)) for _, pid, _ in starts(folder))
 
 
 def test_an_engine_that_fails_at_everything_ends_the_run(opened: Callable[..., Pool], folder: Path) -> None:
@@ -211,14 +253,14 @@ class TestGpus:
         """One process a GPU, which sees only that; together they do the work once."""
         ids = texts(600)
         assert np.array_equal(two.embed(ids), expect(ids))
-        assert sorted(line.split()[0] for line in (folder / "starts").read_text().splitlines()) == ["4", "7"]
+        assert sorted(place for place, _, _ in starts(folder)) == ["4", "7"]
         assert len(embedded(folder)) == 600
 
     def test_a_lost_gpu_leaves_its_work_to_the_others(self, two: Pool, folder: Path) -> None:
         """A device whose engine cannot be started again is given up; the run goes on, complete, and says so."""
         (folder / "start-exit-4").touch()
-        pids = dict(line.split() for line in (folder / "starts").read_text().splitlines())
-        os.kill(int(pids["4"]), 9)
+        pids = {place: int(pid) for place, pid, _ in starts(folder)}
+        os.kill(pids["4"], signal.SIGKILL)
         for seed in range(1, 6):
             ids = texts(100, seed)
             assert np.array_equal(two.embed(ids), expect(ids))
@@ -233,7 +275,7 @@ class TestGpus:
 def test_nothing_is_left_behind(folder: Path) -> None:
     """A closed pool has no process left, and asking it again is an error, not a wait."""
     pool = Pool(fake_model(folder), Engine(device="cpu"), FAKE)
-    pids = [int(line.split()[1]) for line in (folder / "starts").read_text().splitlines()]
+    pids = [int(pid) for _, pid, _ in starts(folder)]
     pool.embed(texts(3))
     pool.close()
     pool.close()
@@ -244,4 +286,4 @@ def test_nothing_is_left_behind(folder: Path) -> None:
 
 def test_faults_are_all_tried() -> None:
     """Every fault that the fake engine knows is the matter of a test."""
-    assert set(FAULTS) == {*DEADLY, "memory", "shape", "nan", "refuse"}
+    assert set(FAULTS) == {*DEADLY, "memory", "shape", "nan", "refuse", "stutter", "mute"}

@@ -248,6 +248,33 @@ class TestWatchdog:
         assert 60 < watchdog.patience(50_000) < watchdog.patience(100_000) < unknown
         assert watchdog.patience(0) == 60
 
+    def test_a_speed_is_that_of_all_parcels_of_a_step(self) -> None:
+        """Four parcels finished in one breath are as fast as one of all their tokens."""
+        burst, whole = Watchdog(60, "cpu"), Watchdog(60, "cpu")
+        for _ in range(5):
+            whole.observe(4_000, 2.0)
+            for seconds in (2.0, 1e-6, 1e-6, 1e-6):
+                burst.observe(1_000, seconds)
+        assert burst.patience(5_000) == pytest.approx(whole.patience(5_000), rel=1e-3)
+
+    def test_a_moment_says_nothing_of_a_speed(self) -> None:
+        """Before it has been at work for a second, an engine may still be as slow as any."""
+        watchdog = Watchdog(60, "cpu")
+        unknown = watchdog.patience(4_096)
+        watchdog.observe(500, 0.01)
+        assert watchdog.patience(4_096) == unknown
+
+    @pytest.mark.parametrize("factor", [0.1, 10.0])
+    def test_an_engine_may_change_its_speed(self, factor: float) -> None:
+        """Two minutes later the old speed counts for little, whether it was the greater or the less."""
+        watchdog = Watchdog(0.001, "cpu")
+        for _ in range(100):
+            watchdog.observe(1_000, 1.0)
+        before = watchdog.patience(4_096)
+        for _ in range(120):
+            watchdog.observe(int(1_000 * factor), 1.0)
+        assert watchdog.patience(4_096) * factor == pytest.approx(before, rel=0.5)
+
     @settings(deadline=None)
     @given(st.integers(1, 64), st.sets(st.integers(0, 63), max_size=5))
     def test_exactly_the_guilty_are_found(self, count: int, guilty: set[int]) -> None:
