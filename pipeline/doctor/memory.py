@@ -13,7 +13,7 @@ from pipeline.doctor.diagnosis import Skipped, Unwell
 from pipeline.doctor.files import parameters
 from pipeline.doctor.machine import GIB, Torch, in_gib
 from pipeline.embed.model import Model
-from pipeline.embed.settings import computed_dtype, longest_input
+from pipeline.embed.settings import computed_dtype, cpu_cache_gib, longest_input
 
 # What an engine holds besides weights and a batch: libraries, kernels, CUDA's context, the process itself.
 _ENGINE_BYTES = 1.5 * GIB
@@ -73,7 +73,7 @@ def needed_memory(model: Model, engine: Engine, gpu: bool) -> float:
     tokens = max(engine.max_num_batched_tokens or usual, longest_input(model, engine))
     item = _ITEM_BYTES[computed_dtype(model, engine, "cuda" if gpu else "cpu")]
     activations = tokens * (6 * hidden + 2 * inner) * item
-    cache = 0 if gpu else float(os.environ.get("VLLM_CPU_KVCACHE_SPACE") or 2) * GIB
+    cache = 0 if gpu else float(os.environ.get("VLLM_CPU_KVCACHE_SPACE") or cpu_cache_gib(model, engine)) * GIB
     return parameters(model.path) * item + activations + cache + _ENGINE_BYTES
 
 

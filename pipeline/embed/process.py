@@ -56,7 +56,7 @@ class EngineProcess:
         self._log_start = os.fstat(self._log.fileno()).st_size
         self._arena = Arena(start.shape)
         ours, theirs = _socket_pair()
-        variables = {**os.environ, **environment(start.settings, place), "PYTHONPATH": import_path()}
+        variables = {**os.environ, **environment(start.model, start.settings, place), "PYTHONPATH": import_path()}
         if place != "cpu":
             variables["CUDA_VISIBLE_DEVICES"] = place
         # A plain child, no fork and no multiprocessing: whoever calls us needs no `__main__` guard, and its threads

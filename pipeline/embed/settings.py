@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
 import subprocess
@@ -22,6 +24,7 @@ _CPU_BATCHED_TOKENS = 4_096
 _GPU_SEQUENCES = 256
 _CPU_SEQUENCES = 64
 _GPU_MEMORY = 0.9
+_LEAST_CACHE_GIB = 2
 # What compiling costs at the start of an engine, 9 s, over what it saves a token later, 0.4 µs (docs/benchmarks.md).
 _WORTH_COMPILING = 25_000_000
 # What one engine embeds in the 10 to 15 s that others would take to start (docs/benchmarks.md).
@@ -177,7 +180,25 @@ def places(engine: Engine) -> list[str]:
     return [gpu for gpu in seen[: engine.gpus] for _ in range(engine.engines_per_gpu)]
 
 
-def environment(engine: Engine, place: str) -> dict[str, str]:
+def cpu_cache_gib(model: Model, engine: Engine) -> int:
+    """GiB for the keys and values of one batch, which vLLM reserves on a CPU: no batch is ever larger.
+
+    A token takes 2 · layers · key-value heads · head numbers of what is computed in; 2 GiB at least. Raises UsageError
+    if the setting of the window is above the model's.
+    """
+    try:
+        config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
+        layers, heads = int(config["num_hidden_layers"]), int(config["num_attention_heads"])
+        head = int(config.get("head_dim") or config["hidden_size"] // heads)
+        numbers = 2 * layers * int(config.get("num_key_value_heads") or heads) * head
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return _LEAST_CACHE_GIB  # loading the model says what is wrong with its files
+    tokens = max(engine.max_num_batched_tokens or _CPU_BATCHED_TOKENS, longest_input(model, engine))
+    item = 4 if computed_dtype(model, engine, "cpu") == "float32" else 2
+    return max(_LEAST_CACHE_GIB, math.ceil(1.02 * tokens * numbers * item / 2**30))
+
+
+def environment(model: Model, engine: Engine, place: str) -> dict[str, str]:
     """What vLLM reads from the environment only, for an engine at `place`; what the user has set stays."""
     chosen = {
         "VLLM_LOGGING_LEVEL": "ERROR",
@@ -194,8 +215,7 @@ def environment(engine: Engine, place: str) -> dict[str, str]:
             "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, sorted(os.sched_getaffinity(0)))),
             # Every length of a batch makes a primitive of its own; a thousand, the default, hold 0.3 GiB for ever.
             "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
-            # GiB; a pooling engine keeps no cache between steps but must reserve one window.
-            "VLLM_CPU_KVCACHE_SPACE": "2",
+            "VLLM_CPU_KVCACHE_SPACE": str(cpu_cache_gib(model, engine)),
         }
     chosen["VLLM_ENABLE_V1_MULTIPROCESSING"] = str(int(separate))
     return {name: os.environ.get(name, value) for name, value in chosen.items()}

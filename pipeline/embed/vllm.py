@@ -49,10 +49,10 @@ class VllmEmbedder:
         self._lock = threading.Lock()
         self._trimmed = started = time.monotonic()
         # Before torch is imported to look at the hardware: its libraries read some of it as they load.
-        os.environ.update(environment(engine, likely_device(engine)))
+        os.environ.update(environment(model, engine, likely_device(engine)))
         self.settings = {**engine_settings(model, engine), **more}
         self.device = self.settings.pop("device")
-        os.environ.update(environment(engine, self.device))  # if the guess was wrong
+        os.environ.update(environment(model, engine, self.device))  # if the guess was wrong
         log.info("starting the engine: %s", self.settings)
         with warnings.catch_warnings():  # of the engine's own code, which nobody here can heed
             warnings.simplefilter("ignore")

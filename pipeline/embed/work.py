@@ -87,7 +87,9 @@ class WorkQueue:
         with self._changed:
             if not self._tokens and wait:
                 self._changed.wait(wait)
-            room = min(tokens, max(self._tokens // (2 * self._takers), tokens // 8))
+            # An engine alone has nobody to end together with, and is slower with less.
+            share = tokens if self._takers == 1 else max(self._tokens // (2 * self._takers), tokens // 8)
+            room = min(tokens, share)
             taken: list[Row] = []
             while len(taken) < rows and self._refill():
                 longest = self._window[-1]

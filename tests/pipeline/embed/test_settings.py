@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline.config import Engine
 from pipeline.embed.settings import (
     batched_tokens,
+    cpu_cache_gib,
     driver_version,
     engine_settings,
     environment,
@@ -30,6 +32,8 @@ from pipeline.errors import Terminal, UsageError
 from tests.pipeline.embed.fake import WINDOW, fake_model, vector_of
 
 MODEL = fake_model(Path("nowhere"))
+# Qwen3-Embedding-0.6B's: 114,688 bytes a token in bfloat16.
+QWEN = {"num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128}
 HALF = replace(MODEL, dtype="bfloat16")
 
 
@@ -157,7 +161,28 @@ def test_compiling_is_for_large_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_the_user_set_in_the_environment_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ours are defaults."""
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "7")
-    assert environment(Engine(device="cpu"), "cpu")["VLLM_CPU_KVCACHE_SPACE"] == "7"
+    assert environment(MODEL, Engine(device="cpu"), "cpu")["VLLM_CPU_KVCACHE_SPACE"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("config", "window", "dtype", "gib"),
+    [
+        (QWEN, 32_768, "bfloat16", 4),
+        (QWEN, 32_768, "float32", 8),
+        (QWEN, 512, "bfloat16", 2),
+        ({"num_hidden_layers": 6, "num_attention_heads": 12, "hidden_size": 384}, 256, "bfloat16", 2),
+        ({"num_hidden_layers": 24, "num_attention_heads": 0, "hidden_size": 8192}, 32_768, "bfloat16", 2),
+        ({}, 32_768, "bfloat16", 2),
+    ],
+)
+def test_a_cpu_has_room_for_the_keys_and_values_of_a_window(
+    config: dict[str, int], window: int, dtype: str, gib: int, tmp_path: Path
+) -> None:
+    """As many GiB as the longest text takes, at least two; without, vLLM does not start."""
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = replace(MODEL, path=tmp_path, window=window, dtype=dtype)
+    engine = Engine.model_validate({"device": "cpu", "compute_dtype": dtype})
+    assert cpu_cache_gib(model, engine) == gib
 
 
 def test_a_window_above_the_models_is_refused() -> None:
