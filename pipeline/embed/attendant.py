@@ -154,9 +154,9 @@ class Attendant(threading.Thread):
             reason = ""
         if isinstance(said, Ready):
             log.info("the engine on %s runs: %s", self.place, dict(said.settings))
-            if not self._ran:
-                self._pool.joined(said)
-            return None
+            if not (strange := self._pool.joined(said, again=self._ran)):
+                return None
+            said = Failed(strange, Memory.NO)
         end = process.kill()
         process.forget()
         memory = end.memory

@@ -16,15 +16,12 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.checkpoint import Checkpoints, Table
-from pipeline.embed.gate import faults
+from pipeline.embed.gate import LEAST_COSINE, faults
 from pipeline.embed.model import Model
 from pipeline.embed.tokenizer import token_hash
 from pipeline.errors import Poisoned, Terminal
 from pipeline.ports import Embedder, Tokenizer
 from pipeline.types import Vectors
-
-#: The least cosine between a canary's vector of old and of now. bf16 on different chips and kernels stays above.
-LEAST_COSINE = 0.999
 
 TEXTS = (
     "The backup generator is tested every first Monday, under load, for half an hour.",

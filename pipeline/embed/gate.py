@@ -20,6 +20,10 @@ NORM_TOLERANCE = 1e-2
 #: Numbers whose mean is 0 differ by twice it at least (Popoviciu's inequality), so no sound vector comes near.
 CONSTANT_TOLERANCE = 2**-6
 
+#: The least cosine between two vectors of one text that are of one recipe. bf16 on different chips and kernels stays
+#: above.
+LEAST_COSINE = 0.999
+
 # How many vectors a gate remembers, to know one again: an engine that mixes texts up does so soon after another.
 _REMEMBERED = 65_536
 

@@ -20,7 +20,7 @@ import numpy as np
 from pipeline.config import Engine
 from pipeline.embed.arena import Shape
 from pipeline.embed.attendant import Attendant
-from pipeline.embed.gate import unfit
+from pipeline.embed.gate import LEAST_COSINE, unfit
 from pipeline.embed.model import Model
 from pipeline.embed.process import log_files
 from pipeline.embed.protocol import Ready
@@ -54,6 +54,7 @@ class Pool:
         tokens = batched_tokens(model, engine)
         self._changed = threading.Condition()
         self._closing = False
+        self._gated = gated
         self._ready: list[Ready] = []
         #: What a person should know of the engines: restarts, smaller batches, lost devices.
         self.warnings: list[str] = []
@@ -130,11 +131,22 @@ class Pool:
         for attendant in self._attendants:
             attendant.join()
 
-    def joined(self, ready: Ready) -> None:
-        """An attendant's engine runs."""
+    def joined(self, ready: Ready, again: bool) -> str:
+        """An attendant's engine runs, `again` if it is not its first. Why it must not be used, "" if it may.
+
+        A corpus's vectors come from all engines, and are compared with each other: they must be of one kind.
+        """
         with self._changed:
-            self._ready.append(ready)
-            self._changed.notify_all()
+            cosine = _cosine(self._ready[0].vector, ready.vector) if self._ready and self._gated else 1.0
+            if not cosine >= LEAST_COSINE:
+                return (
+                    f"its vectors are of another kind than those of the engine that ran first: the same text comes out "
+                    f"with cosine {cosine:.5f} to it, below {LEAST_COSINE}; are the devices and their drivers the same?"
+                )
+            if not again:
+                self._ready.append(ready)
+                self._changed.notify_all()
+            return ""
 
     def warn(self, text: str) -> None:
         """Something happened that a person should know of."""
@@ -158,6 +170,13 @@ class Pool:
         if not self._ready:
             return Terminal(f"the engine did not start for {self._name}: {reason}")
         return Terminal(f"the engine stopped while embedding: {reason}")
+
+
+def _cosine(one: Vectors, other: Vectors) -> float:
+    if one.shape != other.shape:
+        return 0.0
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # one that is no vector is like no other
+        return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
 
 
 def _in_words(place: str) -> str:

@@ -31,11 +31,12 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """From the worker: the engine runs, and has embedded a first text."""
+    """From the worker: the engine runs, and has embedded the probe; `vector` is what came out."""
 
     device: str
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
+    vector: Vectors
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,8 @@ def main() -> None:
         start: Start = connection.recv()
         engine = _open(start)
         arena = Arena(start.shape, descriptor)
-        _probe(engine)
-        connection.send(Ready(engine.device, dict(engine.settings), dict(engine.versions)))
+        vector = _probe(engine)
+        connection.send(Ready(engine.device, dict(engine.settings), dict(engine.versions), vector))
         Worker(connection, arena, engine).serve()
         engine.close()
         os._exit(0)  # an interpreter with an engine in it takes its time to end, for nobody
@@ -108,11 +108,12 @@ def _open(start: Start) -> StreamingEngine:
     return opened(start.model, start.settings)
 
 
-def _probe(engine: StreamingEngine) -> None:
+def _probe(engine: StreamingEngine) -> Vectors:
     """Embed one short text: an engine that cannot do that must not be given a document to blame for it."""
     engine.add(0, np.array(PROBE, np.int32))
-    while not engine.step():
+    while not (finished := engine.step()):
         pass
+    return finished[0][1]
 
 
 def _die_with(parent: int) -> None:

@@ -78,7 +78,8 @@ class FakeEngine:
 
     A file `start-KIND` in the folder makes a start go wrong; one called `once-KIND` makes the next step do so, once.
     `room` has the most tokens a batch that an engine can start with; `speed`, how many it does in a second; `longest`,
-    the longest text that does not end it; `nan` makes every vector NaN.
+    the longest text that does not end it; `nan` makes every vector NaN; `strange-PLACE`, another kind of vectors there;
+    `slow-PLACE`, how many seconds a start takes there.
     """
 
     device = "cpu"
@@ -95,6 +96,8 @@ class FakeEngine:
         if batched_tokens(model, settings) > (self._number("room") or math.inf):
             happen("memory")
         place = os.environ.get("CUDA_VISIBLE_DEVICES", "cpu")
+        self._strange = (self._folder / f"strange-{place}").exists()
+        time.sleep(self._number(f"slow-{place}"))
         for kind in FAULTS:
             if (self._folder / f"start-{kind}").exists() or (self._folder / f"start-{kind}-{place}").exists():
                 happen(kind)
@@ -138,7 +141,8 @@ class FakeEngine:
     def _vector(self, ids: NDArray[np.int32]) -> Vectors:
         if fault("nan") in ids or (self._folder / "nan").exists():
             return np.full(DIMENSIONS, np.nan, np.float32)
-        return vector_of(ids)[: -1 if fault("shape") in ids else None]
+        vector = np.roll(vector_of(ids), 1) if self._strange else vector_of(ids)
+        return vector[: -1 if fault("shape") in ids else None]
 
     def _number(self, name: str) -> float:
         file = self._folder / name

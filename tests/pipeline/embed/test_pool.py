@@ -272,6 +272,23 @@ class TestGpus:
         assert np.array_equal(two.embed(ids), expect(ids))
 
 
+def test_a_gpu_whose_vectors_are_of_another_kind_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines must agree on a text before one of them gets a document: vectors of two kinds say nothing together. The
+    others do the work, and the run says so."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    (folder / "strange-7").touch()
+    (folder / "slow-7").write_text("1")
+    pool = Pool(fake_model(folder), Engine(device="cuda", silence_seconds=SILENCE), FAKE)
+    try:
+        pool.wait()
+        ids = texts(200)
+        assert np.array_equal(pool.embed(ids), expect(ids))
+        assert pool.engines == 1
+        assert any("GPU 7 is lost" in text and "of another kind" in text for text in pool.warnings)
+    finally:
+        pool.close()
+
+
 def test_nothing_is_left_behind(folder: Path) -> None:
     """A closed pool has no process left, and asking it again is an error, not a wait."""
     pool = Pool(fake_model(folder), Engine(device="cpu"), FAKE)
