@@ -207,8 +207,8 @@ def as_before(corpus: Corpus, embedder: Embedder) -> str:
 def check_embedding(settings: Settings, model: Model) -> str:
     """The engine starts and gives a sound vector; in a process of its own, which it may take with it."""
     remedy = (
-        "what failed above is the likely reason; CORPUSVEC_ENGINE_LOG=FILE keeps all that the engine says (with several "
-        "in FILE.0, FILE.1, …)"
+        "what failed above is the likely reason; CORPUSVEC_ENGINE_LOG=FILE keeps all that the engine says, or with "
+        "several FILE.0, FILE.1, …"
     )
     try:
         found = json.loads(run_apart(["-m", "flows.doctor"], settings.model_dump_json()).splitlines()[-1])
