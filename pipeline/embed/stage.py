@@ -18,7 +18,7 @@ from pipeline.checkpoint import Table, vectors_table
 from pipeline.embed.canary import Canary
 from pipeline.embed.gate import Gate
 from pipeline.embed.quality import Quality, Trial
-from pipeline.errors import Poisoned
+from pipeline.errors import Poisoned, Terminal
 from pipeline.ports import Embedder
 from pipeline.report import Report
 from pipeline.types import TokenIds, Vectors
@@ -31,6 +31,8 @@ _FIRST_SLICE_TOKENS = 32_768
 # … and the next ones while it is at work on one, so that it never waits for us. So many of a unit are held in memory.
 _ENOUGH_SLICES = 2.5
 _SLICES_IN_FLIGHT = 8
+# So many vectors at once, of which not one is sound, are no fault of their texts.
+_NO_COINCIDENCE = 16
 # How soon a run that is told to stop does so while an engine is silent, in seconds.
 _LOOK_SECONDS = 0.5
 
@@ -196,8 +198,15 @@ class EmbedStage:
         return keys
 
     def _admit(self, keys: Sequence[str], vectors: Vectors, refused: dict[int, str]) -> list[int]:
-        """The rows that may be stored; why the others may not is remembered."""
-        found = {**self._gate.faults(keys, vectors), **refused}
+        """The rows that may be stored; why the others may not is remembered. Raises Terminal if it is the engine."""
+        unsound = self._gate.faults(keys, vectors)
+        given = [row for row in range(len(keys)) if row not in refused]
+        if len(given) >= _NO_COINCIDENCE and unsound.keys() >= set(given):
+            raise Terminal(
+                f"the engine cannot be trusted any more: of {len(given)} vectors not one is sound (the first: "
+                f"{unsound[given[0]]}). None of them was stored; the same command goes on where it ended"
+            )
+        found = {**unsound, **refused}
         self._faults.update((keys[row], fault) for row, fault in found.items())
         return [row for row in range(len(keys)) if row not in found]
 

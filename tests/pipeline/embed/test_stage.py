@@ -124,7 +124,7 @@ def test_units_are_embedded_one_after_the_other(workplace: Path, monkeypatch: py
             if len(units) == len(token_ids):  # the canary is none of them
                 with lock:
                     order.extend(units)
-                    time.sleep(0.01)
+                    time.sleep(0.04)
             return super().embed(token_ids)
 
     lock, order = threading.Lock(), list[int]()
@@ -135,7 +135,26 @@ def test_units_are_embedded_one_after_the_other(workplace: Path, monkeypatch: py
     came = list(dict.fromkeys(order))
     for before, after in pairwise(came):
         last = len(order) - 1 - order[::-1].index(before)
-        assert order[:last].count(after) <= 5, "a few, while the one before had its next texts made ready"
+        # Side by side it would be nearly all twenty: a few may slip in while the first has its next texts made ready.
+        assert order[:last].count(after) <= 12
+
+
+def test_an_engine_that_gives_all_texts_one_vector_ends_the_run(workplace: Path) -> None:
+    """One by one such vectors are sound; together they are the engine's fault, and no document is rejected for it."""
+    (workplace / "docs").mkdir()
+    for number in range(40):
+        (workplace / "docs" / f"{number}.md").write_text(f"Note {number} of many.\n")
+
+    class Stuck(Watched):
+        def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
+            vectors = super().embed(token_ids)
+            return vectors if len(token_ids) == len(canary.TEXTS) else vectors[[0] * len(vectors)]
+
+    with pytest.raises(Terminal, match=r"of 40 vectors not one is sound.*very vector of another text"):
+        ingest(Stuck(VERSIONS), workplace / "docs")
+    assert vectors_in(workplace) == []
+    report = ingest(Watched(VERSIONS), workplace / "docs")
+    assert (report.documents["new"], report.documents["rejected"]) == (40, 0)
 
 
 def test_a_run_that_fails_does_not_wait_for_a_silent_engine(workplace: Path) -> None:
