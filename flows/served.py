@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,10 @@ def _process(number: int) -> str:
         return ""
     except PermissionError:
         pass  # it lives, and is somebody else's
+    with suppress(OSError):
+        # Dead, and not yet buried by whoever inherited it, which in a container may take its time.
+        if Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return ""
     boot = Path("/proc/sys/kernel/random/boot_id")
     return f"{socket.gethostname()}:{number}:{boot.read_text().strip() if boot.exists() else ''}"
 

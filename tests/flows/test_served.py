@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from contextlib import nullcontext
 
 import pytest
 
-from flows.served import Served, crash_lost_runs
+from flows.served import Served, _process, crash_lost_runs
 from pipeline.config import load_settings
 from pipeline.errors import Transient
 from tests.connectors.stores.servers import answering, http_answer
@@ -40,3 +43,12 @@ def test_a_server_that_refuses_is_told_without_the_password() -> None:
     ):
         crash_lost_runs()
     assert "secret" not in str(caught.value)
+
+
+def test_a_process_that_nobody_has_buried_is_gone() -> None:
+    """A run whose process was killed has crashed, also while that is still in the list of processes."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert _process(process.pid)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and still there
+        assert not _process(process.pid)
