@@ -124,7 +124,8 @@ class EngineProcess:
             # Not ours, so the kernel's, as a rule: on a CPU and in a container that is how memory runs out.
             how, memory = "was ended by SIGKILL, perhaps for want of memory", max(memory, Memory.PERHAPS)
         else:
-            how = f"was ended by signal {-code} ({signal.strsignal(-code)})"
+            named = -code in set(signal.Signals)
+            how = f"was ended by {signal.Signals(-code).name if named else f'signal {-code}'}"
         lines = self._printed(_LAST_WORDS_BYTES).split("\n")
         words = " | ".join(line.strip() for line in lines if line.strip())[-600:] or "none"
         return End(how, words, memory)
