@@ -53,7 +53,8 @@ class Hashes:
 
     def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
         """A unit vector that only these ids have."""
-        seeds = [int(hashlib.sha256(repr(list(ids)).encode()).hexdigest()[:8], 16) for ids in token_ids]
+        texts = [np.asarray(ids, "<i4").tobytes() for ids in token_ids]
+        seeds = [int(hashlib.sha256(text).hexdigest()[:8], 16) for text in texts]
         vectors = np.stack([np.random.default_rng(seed).normal(size=DIMENSIONS) for seed in seeds]).astype(np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
