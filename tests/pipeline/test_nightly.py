@@ -248,11 +248,14 @@ class Nights(RuleBasedStateMachine):
         self.held = {name: texts[:1] for name, texts in held.items() if texts[0] != BROKEN}
 
     def interrupted(self, before: dict[str, Points]) -> None:
-        """Every document that was searchable still is: whole, in its old version or its new one."""
+        """Every document that was searchable still is: whole, in its old version or its new one.
+
+        One that no run has ever loaded to its end, and that cannot be read any more, may be gone: it was never whole.
+        """
         found, oracles = self.points(), self.oracles()
         for name, points in before.items():
             if name in self.files:
-                versions = [points, *(oracle[name] for oracle in oracles if name in oracle)]
+                versions = [points, *(oracle.get(name, {}) for oracle in oracles)]
                 assert any(set(version) <= set(found.get(name, ())) for version in versions), name
         for name, text in self.files.items():
             if text != BROKEN:
