@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import statistics
@@ -21,9 +22,10 @@ import numpy as np
 
 from flows.corpus import Corpus
 from pipeline.config import Engine, Recipe, Settings
+from pipeline.doctor.memory import engines_with_room
 from pipeline.embed.model import Model, load_model
 from pipeline.embed.pool import Pool
-from pipeline.embed.settings import likely_device, places
+from pipeline.embed.settings import for_work, likely_device, places
 from pipeline.embed.shapes import PEAK_FLOPS, REACHED_FLOPS, SHAPES, dummy_model, made_up_words
 from pipeline.embed.tokenizer import token_hash
 from pipeline.embed.vllm import VllmEmbedder, open_dummy, start_dummies, start_engine
@@ -78,9 +80,11 @@ def measure(
     device = likely_device(settings.engine)
     if device == "cuda" and settings.engine.gpu_memory_utilization is None:
         changed["gpu_memory_utilization"] = _SHARED_MEMORY
-    engine = settings.engine.model_copy(update=changed)
-    settings = settings.model_copy(update={"recipe": recipe, "engine": engine})
     model = dummy_model(shape, recipe.quantization) if shape else load_model(recipe)
+    engine = settings.engine.model_copy(update=changed)
+    # What a large run gets, however few documents the clock sees.
+    engine = for_work(engine, math.inf, engines_with_room(model, engine))
+    settings = settings.model_copy(update={"recipe": recipe, "engine": engine})
     with tempfile.TemporaryDirectory(prefix="corpusvec-bench-") as scratch:
         folder = Path(scratch)
         words = (_CHUNKS_A_DOCUMENT * (tokens_per_chunk or 512),) * 2 if shape else (60, 240)
@@ -95,7 +99,9 @@ def measure(
         try:
             pool.wait()
             # As vLLM itself chooses for a pooling model on this device, whatever is better.
-            plain = {"engines_per_gpu": 1, "core_process": device == "cuda", "async_scheduling": False}
+            plain = {
+                "engines_per_gpu": 1, "cpu_engines": 1, "core_process": device == "cuda", "async_scheduling": False,
+            }  # fmt: skip
             bare = (open_dummy if shape else VllmEmbedder)(model, engine.model_copy(update=plain))
             return _measure(settings, sources, rounds, folder, model, bare, pool, shape)
         finally:

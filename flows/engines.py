@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pipeline.config import Engine, Settings
+from pipeline.doctor.memory import engines_with_room
 from pipeline.embed.model import Model
 from pipeline.embed.settings import for_work, outgrown
 from pipeline.embed.tokenizer import ModelTokenizer
@@ -29,7 +30,9 @@ class Engines:
             return self.given
         if self._opened is not None and (not tokens or settings.embedder == "openai"):
             return self._opened
-        wanted = for_work(settings.engine, tokens) if settings.embedder == "vllm" else settings.engine
+        wanted = settings.engine
+        if settings.embedder == "vllm":
+            wanted = for_work(wanted, tokens, engines_with_room(model, wanted) if tokens else 1)
         if self._opened is not None:
             if not outgrown(self._running, wanted, tokens):
                 return self._opened

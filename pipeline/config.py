@@ -74,6 +74,9 @@ class Engine(_Section):
     gpus: int | None = Field(default=None, ge=1)
     #: Engines side by side on one GPU: for small models, where the host and not the chip is the limit.
     engines_per_gpu: int = Field(default=1, ge=1, le=8)
+    #: Engines side by side on a CPU, among which its cores are shared out; None: one for a small run, and for a large
+    #: one as many as there are cores, 8 at most, as far as the memory goes.
+    cpu_engines: int | None = Field(default=None, ge=1, le=64)
     #: The longest text that is taken, in tokens; None is the model's window.
     max_model_len: int | None = Field(default=None, ge=MIN_CHUNK_TOKENS)
     max_num_batched_tokens: int | None = Field(default=None, ge=1)

@@ -19,6 +19,8 @@ from pipeline.embed.settings import computed_dtype, cpu_cache_gib, longest_input
 _ENGINE_BYTES = 1.5 * GIB
 _BATCHED_TOKENS = {"cuda": 32_768, "cpu": 4_096}
 _ITEM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+# Of free memory, where nobody has said how many engines there are to be: parsers and a store want some as well.
+_MOST_FOR_ENGINES = 0.75
 # The part of a GPU that an engine takes if nothing else is said.
 _GPU_PART = 0.9
 
@@ -29,20 +31,22 @@ def check_memory(model: Model, engine: Engine, torch: Torch, system: Path = Path
     `system` is where `proc` and `sys` are.
     """
     gpus = torch.gpus[: engine.gpus] if engine.device != "cpu" else ()
-    needed = needed_memory(model, engine, bool(gpus)) * (engine.engines_per_gpu if gpus else 1)
+    engines = engine.engines_per_gpu if gpus else engine.cpu_engines or 1
+    needed = needed_memory(model, engine, bool(gpus)) * engines
     if gpus:
         part = engine.gpu_memory_utilization or _GPU_PART
         free = torch.free[: len(gpus)] or gpus
         there = min(min(total * part, left) for total, left in zip(gpus, free, strict=True))
         what = "of GPU memory free for it"
         remedy = "end what else uses the GPU, lower engine.max_num_batched_tokens, or take a smaller model"
-        if engine.engines_per_gpu > 1:
-            remedy = f"lower engine.engines_per_gpu, {remedy}"
     else:
         there, what = _available(system)
         remedy = "end what else runs here, allow more, or take a smaller model or window"
     if needed > there:
-        several = f" for {engine.engines_per_gpu} engines a GPU" if gpus and engine.engines_per_gpu > 1 else ""
+        several = ""
+        if engines > 1:
+            several = f" for {engines} engines" + (" a GPU" if gpus else "")
+            remedy = f"lower engine.{'engines_per_gpu' if gpus else 'cpu_engines'}, {remedy}"
         raise Unwell(
             f"{model.name} needs about {in_gib(needed)}{several} with a window of {longest_input(model, engine):,} "
             f"tokens; there are {in_gib(there)} {what}",
@@ -75,6 +79,14 @@ def needed_memory(model: Model, engine: Engine, gpu: bool) -> float:
     activations = tokens * (6 * hidden + 2 * inner) * item
     cache = 0 if gpu else float(os.environ.get("VLLM_CPU_KVCACHE_SPACE") or cpu_cache_gib(model, engine)) * GIB
     return parameters(model.path) * item + activations + cache + _ENGINE_BYTES
+
+
+def engines_with_room(model: Model, engine: Engine, system: Path = Path("/")) -> int:
+    """How many engines on this machine's CPU three quarters of the free memory take; 1 if it cannot be told."""
+    try:
+        return max(1, int(_MOST_FOR_ENGINES * _available(system)[0] / needed_memory(model, engine, False)))
+    except (Skipped, Unwell, OSError, ValueError, OverflowError):
+        return 1  # whoever starts an engine is told what is wrong
 
 
 def _available(system: Path) -> tuple[float, str]:

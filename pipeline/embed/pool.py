@@ -64,11 +64,12 @@ class Pool:
         self._queue = WorkQueue(_WINDOW_BATCHES * tokens * len(at))
         self._queue.share_among(len(at))
         shape = Shape(_SLOTS, _ROWS, tokens, model.dimensions)
-        # An engine measures how much memory its device has left as it starts: two at once would each count the other's.
-        starting = {place: threading.Lock() for place in at}
+        # An engine measures how much memory its GPU has left as it starts: two at once would each count the other's.
+        one_by_one = {gpu: threading.Lock() for gpu in at}
+        starting = [threading.Lock() if place == "cpu" else one_by_one[place] for place in at]
         self._attendants = [
-            Attendant(self, self._queue, model, engine, engine_class, shape, place, starting[place], log_file, gated)
-            for place, log_file in zip(at, logs, strict=True)
+            Attendant(self, self._queue, model, engine, engine_class, shape, place, lock, log_file, gated)
+            for place, lock, log_file in zip(at, starting, logs, strict=True)
         ]
         self._alive = len(self._attendants)
         for attendant in self._attendants:

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.config import Engine
 from pipeline.embed.model import Model
 from pipeline.errors import MissingExtra, UsageError
+from pipeline.workers.cores import cores
 
 #: Where NVIDIA's driver says which it is.
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -29,6 +30,9 @@ _LEAST_CACHE_GIB = 2
 _WORTH_COMPILING = 25_000_000
 # What one engine embeds in the 10 to 15 s that others would take to start (docs/benchmarks.md).
 _WORTH_SPREADING = 5_000_000
+# Several engines on a CPU take seconds longer to start beside each other than one, and then save a fifth.
+_WORTH_DIVIDING = 500_000
+_MOST_CPU_ENGINES = 8
 
 
 def engine_settings(model: Model, engine: Engine, device: str | None = None) -> dict[str, Any]:
@@ -87,17 +91,24 @@ def computed_dtype(model: Model, engine: Engine, device: str) -> str:
     return engine.compute_dtype
 
 
-def for_work(engine: Engine, tokens: float) -> Engine:
+def for_work(engine: Engine, tokens: float, room: int = 1) -> Engine:
     """The settings for embedding about so many tokens; 0 is a few queries, for which one engine is enough.
 
-    Where they do not say, `compile` is chosen: on a GPU a compiled graph runs faster and starts later, which only a
-    large run makes up for; on a CPU it never does.
+    Where they do not say, `compile` and `cpu_engines` are chosen. On a GPU a compiled graph runs faster and starts
+    later, which only a large run makes up for; on a CPU it never does. On a CPU the threads of one engine wait for each
+    other after each step of a layer, and for whatever keeps one of them from its core; so a large run has several
+    engines there, of fewer threads: as many as share out the cores evenly and memory has `room` for.
     """
+    gpu = likely_device(engine) == "cuda"
     if not tokens:
-        engine = engine.model_copy(update={"gpus": 1, "engines_per_gpu": 1})
+        engine = engine.model_copy(update={"gpus": 1, "engines_per_gpu": 1, "cpu_engines": 1})
+    if engine.cpu_engines is None and not gpu:
+        most = min(room, _MOST_CPU_ENGINES) if tokens >= _WORTH_DIVIDING else 1
+        even = [count for count in range(1, most + 1) if cores() % count == 0]
+        engine = engine.model_copy(update={"cpu_engines": max(even, default=1)})
     if engine.compile is not None:
         return engine
-    worth = likely_device(engine) == "cuda" and tokens >= _WORTH_COMPILING * len(places(engine))
+    worth = gpu and tokens >= _WORTH_COMPILING * len(places(engine))
     return engine.model_copy(update={"compile": worth})
 
 
@@ -165,7 +176,7 @@ def places(engine: Engine) -> list[str]:
     Raises UsageError if more GPUs are asked for than can be seen, or none can.
     """
     if likely_device(engine) == "cpu":
-        return ["cpu"]
+        return ["cpu"] * (engine.cpu_engines or 1)
     seen = _visible_gpus()
     if not seen:
         hiding = os.environ["CUDA_VISIBLE_DEVICES"]
@@ -211,8 +222,11 @@ def environment(model: Model, engine: Engine, place: str) -> dict[str, str]:
     # with whatever feeds it either way.
     separate = bool(engine.core_process)
     if place == "cpu":
+        # Where there are several, the kernel knows better than we which cores are free for them.
+        engines, own = engine.cpu_engines or 1, sorted(os.sched_getaffinity(0))
         chosen |= {
-            "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, sorted(os.sched_getaffinity(0)))),
+            "OMP_NUM_THREADS": str(max(1, len(own) // engines)),
+            "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, own)) if engines == 1 else "nobind",
             # Every length of a batch makes a primitive of its own; a thousand, the default, hold 0.3 GiB for ever.
             "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
             "VLLM_CPU_KVCACHE_SPACE": str(cpu_cache_gib(model, engine)),

@@ -70,6 +70,28 @@ def test_a_listing_without_an_end_in_sight_is_large(
     assert started == [True]
 
 
+def test_a_large_run_has_several_engines_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small one has one, which queries share; a large one as many as share out the cores and fit into memory."""
+    monkeypatch.setattr("pipeline.embed.vllm.start_engine", lambda model, engine: Pool(model, engine, FAKE))
+    monkeypatch.setattr("flows.engines.engines_with_room", lambda model, engine: 3)
+    monkeypatch.setattr("pipeline.embed.settings.cores", lambda: 4)
+    settings = load_settings(engine={"device": "cpu"})
+    model, tokenizer = fake_model(tmp_path), cast(ModelTokenizer, None)
+    engines = Engines(None)
+    try:
+        one = cast(Pool, engines.open(settings, model, tokenizer, 1_000))
+        assert one.engines == 1
+        assert engines.open(settings, model, tokenizer, 1e6) is one, "not worth another start"
+        several = cast(Pool, engines.open(settings, model, tokenizer, 1e7))
+        assert several.engines == 2
+        engines.close()
+        assert cast(Pool, engines.open(settings, model, tokenizer, 1e6)).engines == 2
+        engines.close()
+        assert cast(Pool, engines.open(settings, model, tokenizer, 0)).engines == 1
+    finally:
+        engines.close()
+
+
 def test_queries_start_one_engine_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On one GPU, whatever the settings allow; a small run shares it, a large one gets an engine on every GPU.
 

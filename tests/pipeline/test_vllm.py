@@ -119,20 +119,29 @@ def test_a_vector_does_not_depend_on_its_company(minilm_engine: VllmEmbedder, mi
     assert minilm_engine.embed([]).shape == (0, 384)
 
 
-def test_a_pool_embeds_to_the_windows_edge(minilm: Model, minilm_tokenizer: ModelTokenizer) -> None:
-    """In a process of its own: up to the window whole, one more refused, special tokens alone embedded, any mixture."""
+def test_a_pool_embeds_to_the_windows_edge(
+    minilm: Model, minilm_tokenizer: ModelTokenizer, minilm_engine: VllmEmbedder
+) -> None:
+    """In processes of their own: up to the window whole, one more refused, special tokens alone embedded, any mixture.
+
+    Engines that share the CPU's cores give what one gives that has them all.
+    """
     chance = random.Random(2)
     lengths = [minilm.window - 1, minilm.window, minilm.window + 1, 0, *(chance.randint(3, 40) for _ in range(60))]
     ids = [[chance.randrange(2000, 20_000) for _ in range(length)] for length in lengths]
     ids += [minilm_tokenizer.encode("").ids, minilm_tokenizer.encode(TEXTS[0]).ids]
-    pool = start_engine(minilm, Engine())
+    pool = start_engine(minilm, Engine(cpu_engines=2, max_num_batched_tokens=512))
     try:
+        pool.wait()
+        assert pool.engines == 2
         with pytest.raises(Poisoned, match="257 tokens") as caught:
             pool.embed(ids)
         assert sorted(caught.value.faults) == [2, 3]
         sound = [row for row in range(len(ids)) if row not in caught.value.faults]
         assert faults(caught.value.vectors[sound], minilm.dimensions) == {}
         assert cosines(pool.embed(ids[-2:]), caught.value.vectors[-2:]).min() >= 0.999
+        alone = minilm_engine.embed([ids[row] for row in sound])
+        assert cosines(alone, caught.value.vectors[sound]).min() >= 0.999
         assert pool.versions["vllm"]
         assert pool.warnings == []
     finally:

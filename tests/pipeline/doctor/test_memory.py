@@ -10,7 +10,7 @@ import pytest
 from pipeline.config import Engine
 from pipeline.doctor.diagnosis import Skipped, Unwell
 from pipeline.doctor.machine import GIB, Torch
-from pipeline.doctor.memory import check_memory, needed_memory
+from pipeline.doctor.memory import check_memory, engines_with_room, needed_memory
 from pipeline.embed.model import Model
 
 CPU = Torch("2.13.0+cpu", "", False, ())
@@ -83,9 +83,22 @@ class TestMachine:
         assert "64.0 GiB of memory free" in check_memory(minilm, Engine(), CPU, system)
 
     def test_a_system_that_does_not_say(self, minilm: Model, tmp_path: Path) -> None:
-        """Without the kernel's word nothing is guessed."""
+        """Without the kernel's word nothing is guessed, and one engine is started."""
         with pytest.raises(Skipped):
             check_memory(minilm, Engine(), CPU, tmp_path / "none")
+        assert engines_with_room(minilm, Engine(), tmp_path / "none") == 1
+
+    def test_several_engines(self, minilm: Model, system: Path) -> None:
+        """No more are started than three quarters of it hold; one that is asked for beyond is told by its setting."""
+        count = engines_with_room(minilm, Engine(), system)
+        assert count * needed_memory(minilm, Engine(), False) <= 48 * GIB
+        assert (count + 1) * needed_memory(minilm, Engine(), False) > 48 * GIB
+        assert check_memory(minilm, Engine(cpu_engines=count), CPU, system)
+        with pytest.raises(Unwell, match=r"for \d+ engines with") as caught:
+            check_memory(minilm, Engine(cpu_engines=2 * count), CPU, system)
+        assert "engine.cpu_engines" in caught.value.remedy
+        (system / "proc" / "meminfo").write_text("MemAvailable:    1048576 kB\n")
+        assert engines_with_room(minilm, Engine(), system) == 1
 
 
 class TestGpus:

@@ -272,6 +272,21 @@ class TestGpus:
         assert np.array_equal(two.embed(ids), expect(ids))
 
 
+def test_engines_share_a_cpu(opened: Callable[..., Pool], folder: Path) -> None:
+    """As many processes as are asked for do the work once; one that dies is replaced, and nothing is lost."""
+    pool = opened(cpu_engines=3, max_num_batched_tokens=128)
+    pool.wait()
+    ids = texts(600)
+    assert np.array_equal(pool.embed(ids), expect(ids))
+    assert len({pid for _, pid, _ in starts(folder)}) == 3
+    assert len(embedded(folder)) == 600
+    os.kill(int(starts(folder)[0][1]), signal.SIGKILL)
+    for seed in range(1, 4):
+        ids = texts(200, seed)
+        assert np.array_equal(pool.embed(ids), expect(ids))
+    assert pool.engines == 3
+
+
 def test_a_gpu_whose_vectors_are_of_another_kind_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines must agree on a text before one of them gets a document: vectors of two kinds say nothing together. The
     others do the work, and the run says so."""

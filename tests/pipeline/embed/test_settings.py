@@ -51,11 +51,12 @@ def test_each_engine_of_a_gpu_gets_its_part_of_the_memory() -> None:
 
 
 def test_engines_stand_where_gpus_can_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One engine a visible GPU, or as many as asked for; more GPUs than there are is a mistake; a CPU has one."""
+    """One engine a visible GPU, or as many as asked for; more GPUs than there are is a mistake; a CPU has one too."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     assert places(Engine(device="cuda")) == ["2", "5"]
     assert places(Engine(device="cuda", gpus=1, engines_per_gpu=2)) == ["2", "2"]
     assert places(Engine(device="cpu")) == ["cpu"]
+    assert places(Engine(device="cpu", cpu_engines=3)) == ["cpu"] * 3
     with pytest.raises(UsageError, match="gpus is 3, but 2"):
         places(Engine(device="cuda", gpus=3))
 
@@ -92,6 +93,25 @@ def test_a_few_queries_take_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not outgrown(few, many, 1e7)
     assert not outgrown(many, one, 0)
     assert outgrown(many, for_work(wanted, 1e12), 1e12), "which is compiled"
+
+
+@pytest.mark.parametrize(
+    ("cores", "room", "engines", "threads"),
+    [(1, 9, 1, 1), (2, 9, 2, 1), (2, 1, 1, 2), (4, 3, 2, 2), (6, 9, 6, 1), (7, 6, 1, 7), (9, 9, 3, 3), (64, 99, 8, 8)],
+)
+def test_a_large_run_shares_out_a_cpus_cores(
+    cores: int, room: int, engines: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among as many engines as memory has room for, 8 at most, of as many threads each; a small run has one of all."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    cpu = Engine(device="cpu")
+    for tokens, expected in ((0, (1, cores)), (1_000, (1, cores)), (math.inf, (engines, threads))):
+        chosen = for_work(cpu, tokens, room)
+        variables = environment(MODEL, chosen, "cpu")
+        assert (len(places(chosen)), int(variables["OMP_NUM_THREADS"])) == expected
+        assert (variables["VLLM_CPU_OMP_THREADS_BIND"] == "nobind") == (expected[0] > 1)
+    assert len(places(for_work(Engine(device="cpu", cpu_engines=3), 1_000, room))) == 3, "as it is set"
+    assert len(places(for_work(Engine(device="cpu", cpu_engines=3), 0, room))) == 1, "but for queries"
 
 
 @pytest.mark.parametrize(
