@@ -109,6 +109,8 @@ def engine(found: Mapping[str, Any]) -> list[str]:
     lines = []
     if settings := found.get("settings"):
         numbers = " ".join(str(settings[name]) for name in ("dtype", "quantization") if settings.get(name))
+        if found.get("engines", 1) > 1:
+            numbers = f"{found['engines']} side by side, {numbers}"
         graph = "as it stands" if settings.get("enforce_eager") else "compiled"
         batch = f"batches of {settings['max_num_batched_tokens']:,} tokens in {settings['max_num_seqs']} texts at most"
         lines.append(f"  engine     {numbers}, {graph}, texts up to {settings['max_model_len']:,} tokens, {batch}")

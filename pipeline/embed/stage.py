@@ -85,8 +85,12 @@ class EmbedStage:
 
     @property
     def engine(self) -> dict[str, Any]:
-        """What computes the vectors of this run: settings, versions, and what a trial of them showed; {} if nothing."""
-        told = {name: dict(getattr(self._embedder, name, None) or {}) for name in ("settings", "versions")}
+        """What computes the vectors of this run: settings, versions, how many engines, and what a trial of them showed;
+        {} if nothing."""
+        told: dict[str, Any] = {
+            name: dict(getattr(self._embedder, name, None) or {}) for name in ("settings", "versions")
+        }
+        told["engines"] = getattr(self._embedder, "engines", 0)
         if self._quality is not None:
             told["quality"] = asdict(self._quality)
         return {name: value for name, value in told.items() if value}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -67,7 +68,8 @@ def test_beside_sentence_transformers_and_peers(workplace: Path, corpora: Path) 
     reports: list[Report] = []
     seconds: dict[str, list[float]] = {"corpusvec": [], "bfloat16": [], "float32": []}
     with Corpus() as warm:
-        engine = warm.embedder
+        engine = warm.embedder_for(math.inf)  # what a large corpus gets
+        engine.wait()
         warm.embed_queries(["warm up"])
         for number in range(ROUNDS):
             with Corpus(data=f"d{number}", store=f"edge:d{number}/index", embedder=engine) as corpus:

@@ -9,7 +9,7 @@ from typing import cast
 import psutil
 import pytest
 
-from flows import Corpus
+from flows import Corpus, printing
 from flows.engines import Engines
 from pipeline.config import Engine, load_settings
 from pipeline.embed.model import Model
@@ -121,3 +121,11 @@ def test_queries_start_one_engine_of_many(tmp_path: Path, monkeypatch: pytest.Mo
         assert engines.open(settings, model, tokenizer, 0) is all_of_them
     finally:
         engines.close()
+
+
+@pytest.mark.parametrize(("engines", "said"), [(0, "bfloat16"), (1, "bfloat16"), (2, "2 side by side, bfloat16")])
+def test_a_run_says_how_many_engines_it_had(engines: int, said: str) -> None:
+    """If there were several; a server has none that we know of."""
+    settings = {"dtype": "bfloat16", "max_model_len": 256, "max_num_batched_tokens": 4096, "max_num_seqs": 64}
+    lines = printing.engine({"settings": settings, "engines": engines})
+    assert f"  engine     {said}, compiled" in lines[0]
