@@ -10,7 +10,6 @@ on two batches at once.
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,8 +22,8 @@ from connectors.stores._common import batched
 from pipeline.errors import CorpusvecError, Transient
 from pipeline.ports import VectorStore
 from pipeline.types import CollectionSpec, Condition, Hit, Point, Vectors
-from pipeline.workers.scratch import Scratch
-from pipeline.workers.worker import Lost, Worker
+from pipeline.workers.companion import Companion
+from pipeline.workers.worker import Lost
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +31,6 @@ log = logging.getLogger(__name__)
 _PAGE = 250
 #: What lists of processes show.
 PURPOSE = "corpusvec: store"
-# A request may be the rewriting of a whole collection, and the store sees to its memory itself.
-_SECONDS, _MEGABYTES = 1e8, 10**9
 
 
 class StoreApart:
@@ -51,8 +48,8 @@ class StoreApart:
         self.url, self.collection = self._here.url, self._here.collection
         self.max_text_bytes = self._here.max_text_bytes
         self._encodes = hasattr(self._here, "encode")
-        self._writer: _Process | None = None
-        self._encoder: _Process | None = None
+        self._writer: Companion | None = None
+        self._encoder: Companion | None = None
         # Whoever needs both takes them in this order.
         self._writing, self._encoding = threading.RLock(), threading.Lock()
 
@@ -130,7 +127,7 @@ class StoreApart:
         with self._writing:
             try:
                 with suppress(Lost):  # what it had acknowledged is safe
-                    (self._writer.ask if self._writer else self._ask)("close")
+                    (self._writer.ask if self._writer else self._served)(("close", ()))
             finally:
                 self._end()
 
@@ -139,7 +136,7 @@ class StoreApart:
             if self._writer is None:
                 return self._served((verb, arguments))
             try:
-                return self._writer.ask(verb, *arguments)
+                return self._writer.ask((verb, arguments))
             except Lost as lost:
                 raise self._come_back(lost) from lost
 
@@ -147,7 +144,7 @@ class StoreApart:
         try:
             with self._encoding:
                 if self._encoder is not None:
-                    return bytes(self._encoder.ask(_ENCODE, points))
+                    return bytes(self._encoder.ask((_ENCODE, (points,))))
         except Lost as lost:
             with self._writing:
                 raise self._come_back(lost) from lost
@@ -159,18 +156,18 @@ class StoreApart:
         try:
             with self._encoding:
                 if self._encoder is not None:
-                    self._encoder.ask("open", None)
+                    self._encoder.ask(("open", (None,)))
         except Lost as lost:
             raise self._come_back(lost) from lost
 
     def _move(self) -> None:
         self._here.close()
         try:
-            self._writer = _Process(self._make)
-            self._writer.ask("open", None)
+            self._writer = self._start()
+            self._writer.ask(("open", (None,)))
             if self._encodes:
-                self._encoder = _Process(self._make)
-                self._encoder.ask("open", None)
+                self._encoder = self._start()
+                self._encoder.ask(("open", (None,)))
         except BaseException as error:
             self._end()
             with suppress(CorpusvecError):  # the first error is the one to tell
@@ -179,6 +176,9 @@ class StoreApart:
                 raise Transient(f"A process for {self.url} ended as it began ({error.code})") from error
             raise
         log.debug("%s is written to by a process of its own", self.url)
+
+    def _start(self) -> Companion:
+        return Companion(partial(_Served, self._make), PURPOSE, "store_process = false")
 
     def _come_back(self, lost: Lost) -> Transient:
         """End what is left of the processes, and use the store here. Whoever calls has `_writing`."""
@@ -195,41 +195,6 @@ class StoreApart:
                 if process is not None:
                     process.end()
             self._writer = self._encoder = None
-
-
-class _Process:
-    """One of the processes, and what it needs to end with this one."""
-
-    def __init__(self, make: Callable[[], VectorStore]) -> None:
-        self._scratch, self._lifeline = Scratch(), os.pipe()
-        try:
-            self._worker = Worker(
-                partial(_Served, make), _SECONDS, _MEGABYTES, self._lifeline[0], self._scratch.path, lambda: None,
-                PURPOSE, "store_process = false",
-            )  # fmt: skip
-        except BaseException:
-            self._release()
-            raise
-
-    def ask(self, verb: str, *arguments: Any) -> Any:
-        """The answer of the store's `verb`. Raises what it raises, and Lost."""
-        if self._worker.dead:  # whoever asked last was interrupted while it waited
-            raise Lost("its last question was never answered", doubtful=False)
-        request = pickle.dumps((verb, arguments), pickle.HIGHEST_PROTOCOL)
-        ((sound, answer),) = self._worker.ask([request], _SECONDS, lambda: None)
-        if not sound:
-            raise answer
-        return answer
-
-    def end(self) -> None:
-        """Kill it: what it has acknowledged is safe."""
-        self._worker.kill()
-        self._release()
-
-    def _release(self) -> None:
-        for descriptor in self._lifeline:
-            os.close(descriptor)
-        self._scratch.close()
 
 
 # What is asked otherwise than the port has it. What one process encoded the other writes: to us it is but bytes.
