@@ -37,13 +37,12 @@ __all__ = ["CHUNKS", "DOCUMENTS", "KINDS", "LEDGER", "RUNS", "Checkpoints", "Key
 
 #: The folders that hold one table a recipe, or one a collection.
 KINDS = ("documents", "chunks", "vectors", "ledger")
-_LARGE = frozenset({"documents", "chunks", "vectors"})
 
 
 class Checkpoints:
     """The tables under one root: a folder or an fsspec URL. Opening one touches nothing.
 
-    `writer` writes what is large: documents, chunks and vectors.
+    `writer` writes what runs append to them, but for the few rows that every run has.
     """
 
     def __init__(self, root: str, writer: Writer | None = None) -> None:
@@ -69,7 +68,7 @@ class Checkpoints:
         """
         with self._lock:
             if name not in self._tables:
-                writer = self._writer if name.split("/")[0] in _LARGE else None
+                writer = self._writer if name.split("/")[0] in KINDS else None
                 self._tables[name] = Table(self._fs, f"{self._path}/{name}", schema, key, tombstone, writer)
             self._tables[name].describe(schema, description)
             return self._tables[name]

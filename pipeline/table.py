@@ -75,6 +75,8 @@ class Table:
         Rows of one key must be adjacent.
         """
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=self.schema)
+        if not table.num_rows:
+            return
         keys = pack(table.column(self.key))
         with self._lock:
             parts = self.parts if self._index is None else self._parts
