@@ -194,18 +194,21 @@ class _Line(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._wait(self._reading, select.POLLIN)
-        return os.readv(self._reading, [buffer])
+        return self._patiently(self._reading, select.POLLIN, lambda: os.readv(self._reading, [buffer]))
 
     def write(self, data: Any) -> int:
-        self._wait(self._writing, select.POLLOUT)
-        return os.write(self._writing, data)
+        return self._patiently(self._writing, select.POLLOUT, lambda: os.write(self._writing, data))
 
-    def _wait(self, descriptor: int, event: int) -> None:
-        poll = select.poll()
-        poll.register(descriptor, event)
-        while not poll.poll(_TICK * 1000):
-            self.watch()
+    def _patiently(self, descriptor: int, event: int, attempt: Callable[[], int]) -> int:
+        """What `attempt` gives, which comes first: of something large, more is mostly there already."""
+        while True:
+            try:
+                return attempt()
+            except BlockingIOError:
+                poll = select.poll()
+                poll.register(descriptor, event)
+                while not poll.poll(_TICK * 1000):
+                    self.watch()
 
     def close(self) -> None:
         if not self.closed:
