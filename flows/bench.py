@@ -224,11 +224,13 @@ class _Witness:
 
 
 #: What stands in the command line of a process → what it is busy with.
-_ROLES = {b"corpusvec: parse": "parsing", b"corpusvec: store": "storing", b"pipeline.embed.worker": "engines"}
+_ROLES = {b"corpusvec: parse": "parsing", b"corpusvec: store": "storing", b"corpusvec: parquet": "writing",
+          b"pipeline.embed.worker": "engines"}  # fmt: skip
 
 
 class HostMeter:
-    """How many of the host's cores were busy, on average: with coordinating, parsing, storing, and feeding engines.
+    """How many of the host's cores were busy, on average: with coordinating, parsing, storing, writing Parquet, and
+    feeding engines.
 
     Processor time of each process over the clock; where there is no /proc, only that of coordinating. Processes that
     ended meanwhile are counted as parsers: nothing else starts and ends during a run.

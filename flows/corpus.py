@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pipeline.repair import Plan, Repaired
     from pipeline.schedule import Submit
     from pipeline.workers import Work
+    from pipeline.writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -171,8 +172,7 @@ class Corpus:
         from pipeline.lock import ROOT, held
 
         names: dict[str, LockMode] = {ledger_name(self.store, self.settings.data): mode, ROOT: "shared"}
-        purpose = f"{purpose} into {self.settings.collection}"
-        with held(self.settings.data, names, purpose, wait, polite=polite) as lock:
+        with held(self.settings.data, names, f"{purpose} into {self.settings.collection}", wait, polite=polite) as lock:
             self._refresh()
             yield lock
 
@@ -333,7 +333,14 @@ class Corpus:
         """The Parquet tables."""
         from pipeline.checkpoint import Checkpoints
 
-        return Checkpoints(self.settings.data)
+        return Checkpoints(self.settings.data, self._writer)
+
+    @cached_property
+    def _writer(self) -> Writer | None:
+        """What writes Parquet, where that is a process: started when first needed and kept until `close`."""
+        from flows.stores import writer_of
+
+        return writer_of(self.settings)
 
     @cached_property
     def store(self) -> VectorStore:
@@ -348,8 +355,7 @@ class Corpus:
         return self.embedder_for(0)
 
     def embedder_for(self, tokens: float) -> Embedder:
-        """The same for about so many tokens. Started on first use and kept until `close`, or until there is so much to
-        do that compiling pays."""
+        """The same for about so many tokens; kept from its first use until `close`, or until compiling pays."""
         return self._engines.open(self.settings, self.model, self.tokenizer, tokens)
 
     @property
@@ -359,13 +365,10 @@ class Corpus:
 
     def close(self) -> None:
         """Stop the engine (unless it was given) and the workers, and close the store. Idempotent."""
-        if "workers" in self.__dict__:
-            self.workers.close()
-            del self.__dict__["workers"]
         self._engines.close()
-        if "store" in self.__dict__:
-            self.store.close()
-            del self.__dict__["store"]
+        for name in ("workers", "_writer", "store"):
+            if (part := self.__dict__.pop(name, None)) is not None:
+                part.close()
 
     def __enter__(self) -> Corpus:
         return self

@@ -31,6 +31,7 @@ from pipeline.keys import KeyIndex
 from pipeline.parts import Gone, Part, list_folders, list_leftovers, list_parts, remove
 from pipeline.table import Table
 from pipeline.tables import CANARY, CHUNKS, DOCUMENTS, LEDGER, RUNS, TOMBSTONE, vectors_schema, vectors_table
+from pipeline.writer import Writer
 
 __all__ = ["CHUNKS", "DOCUMENTS", "KINDS", "LEDGER", "RUNS", "Checkpoints", "KeyIndex", "Table", "vectors_table"]
 
@@ -39,10 +40,14 @@ KINDS = ("documents", "chunks", "vectors", "ledger")
 
 
 class Checkpoints:
-    """The tables under one root: a folder or an fsspec URL. Opening one touches nothing."""
+    """The tables under one root: a folder or an fsspec URL. Opening one touches nothing.
 
-    def __init__(self, root: str) -> None:
+    `writer` writes what runs append to them, but for the few rows that every run has.
+    """
+
+    def __init__(self, root: str, writer: Writer | None = None) -> None:
         self.root = root
+        self._writer = writer
         self._fs, path = fsspec.url_to_fs(root)
         self._path = path.rstrip("/")
         self._tables: dict[str, Table] = {}
@@ -63,7 +68,8 @@ class Checkpoints:
         """
         with self._lock:
             if name not in self._tables:
-                self._tables[name] = Table(self._fs, f"{self._path}/{name}", schema, key, tombstone)
+                writer = self._writer if name.split("/")[0] in KINDS else None
+                self._tables[name] = Table(self._fs, f"{self._path}/{name}", schema, key, tombstone, writer)
             self._tables[name].describe(schema, description)
             return self._tables[name]
 

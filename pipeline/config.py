@@ -141,7 +141,8 @@ class Limits(_Section):
     #: other engine; 1 on a CPU, where the engine has every core and anything beside it slows it (more helps if a source
     #: or store is slow).
     units_in_flight: int | None = Field(default=None, ge=1)
-    #: Write to the store from processes of its own; if left out, where a GPU computes, which waits for nobody then.
+    #: Write to the store, and Parquet, from processes of their own; if left out, where a GPU computes, which waits for
+    #: nobody then.
     store_process: bool | None = None
 
 

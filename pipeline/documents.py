@@ -21,13 +21,14 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.chunk import ChunkRules, chunk_document
+from pipeline.chunk import ChunkRules, chunk_document, engine_text
 from pipeline.embed.tokenizer import ModelTokenizer, token_hash
 from pipeline.errors import CorpusvecError, Rejected
 from pipeline.members import member_uri
 from pipeline.parse import parse
 from pipeline.parse.language import language_of
 from pipeline.ports import Tokenizer
+from pipeline.search import count_words
 from pipeline.types import Block, Chunk, Document, Member, Metadata, Parsed, document_id
 
 log = logging.getLogger(__name__)
@@ -55,13 +56,15 @@ class Made:
     """What became of an order: rows as the tables have them, and `token_ids`, those of all chunks end to end.
 
     `refused` is the stage (parse or chunk) at which it was rejected, and why; a document that could not be chunked has
-    its row. `members` are the documents inside. `seconds` are busy seconds a stage.
+    its row. `members` are the documents inside. `words` are those of all its chunks, as BM25 counts them. `seconds` are
+    busy seconds a stage.
     """
 
     document: Row | None = None
     chunks: list[Row] = field(default_factory=list)
     token_ids: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     members: Sequence[Member] = ()
+    words: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     refused: tuple[str, str] | None = None
 
@@ -97,6 +100,7 @@ def make(order: Order, tokenizer: Tokenizer, rules: ChunkRules) -> Made:
         stage = "chunk"
         chunks = chunk_document(as_document(made.document), tokenizer, rules)
         made.chunks = [chunk_row(chunk, order.version_id) for chunk in chunks]
+        made.words = sum(count_words(engine_text("", chunk.context, chunk.text)) for chunk in chunks)
         if chunks:
             made.token_ids = np.concatenate([np.asarray(chunk.token_ids, np.uint32) for chunk in chunks])
     except Rejected as rejected:

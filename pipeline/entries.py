@@ -49,7 +49,9 @@ class Entries:
                 "status": LOADING, "recipe": ""}  # fmt: skip
 
     def _held(self, change: Change) -> Row:
-        one = change.one
+        one, words = change.one, change.one.words
+        if words is None:
+            words = sum(count_words(draft.lexical_text) for draft in change.drafts)
         return {
             "version_id": one.version_id,
             "parse": self.fingerprints.parse,
@@ -58,7 +60,7 @@ class Entries:
             "metadata": json.dumps(dict(one.listed.item.metadata), sort_keys=True, ensure_ascii=False),
             "chunks": len(change.drafts),
             "tokens": sum(row["tokens"] for row in one.chunks),
-            "words": sum(count_words(draft.lexical_text) for draft in change.drafts),
+            "words": words,
             "forced_at": self.forced_since or (one.listed.previous or {}).get("forced_at"),
         }
 

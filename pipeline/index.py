@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from pipeline.prepare import Prepared
 from pipeline.recipe import ResolvedRecipe
 from pipeline.report import Report
 from pipeline.search import count_words
-from pipeline.types import CollectionSpec, Point
+from pipeline.types import CollectionSpec, Point, Vectors
 
 # BM25 weighs a text by its length over the corpus's mean; a mean this far off (relative) is worth correcting.
 _LENGTH_DRIFT = 0.1
@@ -110,16 +110,17 @@ class Index:
             change.remove = set(held.get(change.one.document_id, ())) - {draft.record_id for draft in change.drafts}
         return changes
 
-    def apply(self, changes: Sequence[Change], report: Report) -> None:
+    def apply(self, changes: Sequence[Change], made: Mapping[str, Vectors], report: Report) -> None:
         """Make the changes: write new, verify, remove stale, so that a reader always finds one or the other.
 
-        Raises Transient if the store does not answer, or does not hold what it was given.
+        Vectors are those `made` just now, by embedding key, and the others' come from Parquet. Raises Transient if the
+        store does not answer, or does not hold what it was given.
         """
         changes = [change for change in changes if change.write or change.patch or change.remove]
         if not changes:
             return
         writes = [write for change in changes for write in change.write]
-        vectors = find_vectors(self._vectors, [key for _, key in writes])
+        vectors = {**made, **find_vectors(self._vectors, [key for _, key in writes if key not in made])}
         points = list(with_vectors([draft for draft, _ in writes], [vectors[key] for _, key in writes]))
         patches = [draft for change in changes for draft in change.patch]
         with self._turn, report.timed("load"):

@@ -20,7 +20,7 @@ from pipeline.checkpoint import Checkpoints, Table
 from pipeline.config import Limits
 from pipeline.documents import Made, Order, Row
 from pipeline.embed.canary import Canary
-from pipeline.embed.stage import EmbedStage
+from pipeline.embed.stage import Embedded, EmbedStage
 from pipeline.entries import Entries
 from pipeline.errors import Stopped, Transient
 from pipeline.index import Change, Index
@@ -165,7 +165,8 @@ class Ingest:
         report.documents["unchanged"] += len(preparation.untouched)
         rows += [self._reject(listed, refused, report) for listed, refused in preparation.refused]
         rejected = [listed for listed, _ in preparation.refused]
-        faults = self._embed(plan, report)
+        embedded = self._embed(plan, report)
+        faults = embedded.faults
         sound: list[Change] = []
         for change in plan.changes:
             one = change.one
@@ -182,7 +183,7 @@ class Ingest:
             self._ledger.append(
                 [self._entries.loading(change) for change in sound if not was_loaded(change.one.listed)]
             )
-        self._index.apply(sound, report)
+        self._index.apply(sound, embedded.vectors, report)
         for change in sound:
             one = change.one
             if one.refused is not None:
@@ -194,8 +195,8 @@ class Ingest:
         with report.timed("commit"):
             self._ledger.append(rows)
 
-    def _embed(self, plan: UnitPlan, report: Report) -> dict[str, str]:
-        """Put every vector that is missing into Parquet. Returns embedding key → fault, for vectors that are none."""
+    def _embed(self, plan: UnitPlan, report: Report) -> Embedded:
+        """Put every vector that is missing into Parquet."""
         for one in plan.preparation.prepared:
             report.chunks += len(one.chunks)
             report.tokens += sum(row["tokens"] for row in one.chunks)

@@ -32,7 +32,8 @@ OpenMembers = Callable[[Listed, Sequence[Inside]], Sequence[Listed]]
 
 @dataclass(slots=True)
 class Prepared:
-    """A document version: its row, and its chunks' rows. `token_ids` holds what was tokenized just now, by row.
+    """A document version: its row, and its chunks' rows. `token_ids` holds what was tokenized just now, by row, and
+    `words` how many all chunks have, if that was counted.
 
     With `refused` it is the older version that the collection holds of a document whose newer one cannot be used: it
     stays, under the recipe and the metadata of today.
@@ -45,6 +46,7 @@ class Prepared:
     document: Row
     chunks: list[Row]
     token_ids: Sequence[TokenIds] | None = None
+    words: int | None = None
     refused: Refused | None = None
 
 
@@ -285,7 +287,7 @@ class Preparer:
             if made.refused is not None:
                 result.refused.append((listed, refused or Refused(*made.refused, task.content_hash)))
                 return
-            one.chunks, one.token_ids = made.chunks, made.ids_by_chunk()
+            one.chunks, one.token_ids, one.words = made.chunks, made.ids_by_chunk(), made.words
             result.chunks += one.chunks
         result.prepared.append(one)
 

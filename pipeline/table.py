@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pipeline.errors import Terminal
 from pipeline.keys import NO_KEYS, KeyIndex, Keys, Places, among, pack, unite
 from pipeline.parts import DESCRIPTION, Gone, Part, list_parts, remove, remove_folder, sync_folder, write_part
+from pipeline.writer import Writer
 
 #: Parts are merged up to this size.
 PART_BYTES = 128 * 2**20
@@ -47,14 +48,16 @@ class Table:
     """
 
     def __init__(
-        self, fs: Any, path: str, schema: pa.Schema, key: str, tombstone: tuple[str, str] | None = None
-    ) -> None:
+        self, fs: Any, path: str, schema: pa.Schema, key: str, tombstone: tuple[str, str] | None = None,
+        writer: Writer | None = None,
+    ) -> None:  # fmt: skip
         self.path = path
         self.schema = schema
         self.key = key
         self._fs = fs
         self._description = b"{}"
         self._tombstone = tombstone
+        self._writer = writer
         self._lock = threading.RLock()
         self._index: KeyIndex | None = None
         self._parts: list[str] = []
@@ -72,13 +75,15 @@ class Table:
         Rows of one key must be adjacent.
         """
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=self.schema)
+        if not table.num_rows:
+            return
         keys = pack(table.column(self.key))
         with self._lock:
             parts = self.parts if self._index is None else self._parts
             # A clock that was set back must not make a new row look old.
             newest = int(instant(parts[-1])) if parts else 0
             name = _name(f"{max(time.time_ns(), newest + 1):020d}")
-            if self._write(name, [table], self._description) and self._index is not None:
+            if self._write(name, [table], self._description, self._writer) and self._index is not None:
                 self._index.add_packed(keys, len(self._parts))
                 self._parts.append(name)
 
@@ -286,9 +291,9 @@ class Table:
     def _open(self, name: str) -> Part:
         return Part(self._fs, f"{self.path}/{name}")
 
-    def _write(self, name: str, tables: Iterable[pa.Table], description: bytes) -> bool:
+    def _write(self, name: str, tables: Iterable[pa.Table], description: bytes, writer: Writer | None = None) -> bool:
         schema = self.schema.with_metadata({DESCRIPTION: description})
-        return write_part(self._fs, f"{self.path}/{name}", schema, tables)
+        return (writer or write_part)(self._fs, f"{self.path}/{name}", schema, tables)
 
 
 def instant(name: str) -> str:

@@ -10,7 +10,6 @@ on two batches at once.
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,8 +22,8 @@ from connectors.stores._common import batched
 from pipeline.errors import CorpusvecError, Transient
 from pipeline.ports import VectorStore
 from pipeline.types import CollectionSpec, Condition, Hit, Point, Vectors
-from pipeline.workers.scratch import Scratch
-from pipeline.workers.worker import Lost, Worker
+from pipeline.workers.companion import Companion
+from pipeline.workers.worker import Lost
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +31,6 @@ log = logging.getLogger(__name__)
 _PAGE = 250
 #: What lists of processes show.
 PURPOSE = "corpusvec: store"
-# A request may be the rewriting of a whole collection, and the store sees to its memory itself.
-_SECONDS, _MEGABYTES = 1e8, 10**9
 
 
 class StoreApart:
@@ -51,8 +48,10 @@ class StoreApart:
         self.url, self.collection = self._here.url, self._here.collection
         self.max_text_bytes = self._here.max_text_bytes
         self._encodes = hasattr(self._here, "encode")
-        self._writer: _Process | None = None
-        self._encoder: _Process | None = None
+        self._writer: Companion | None = None
+        self._encoder: Companion | None = None
+        # Each that is asked for has a number; up to which of them what was written is durable.
+        self._flushes, self._flushed = count(), -1
         # Whoever needs both takes them in this order.
         self._writing, self._encoding = threading.RLock(), threading.Lock()
 
@@ -122,15 +121,20 @@ class StoreApart:
             self._refresh()
 
     def flush(self) -> None:
-        """As the port says."""
-        self._ask("flush")
+        """As the port says. One that began after another was asked for is that one as well: a disk takes its time."""
+        mine = next(self._flushes)
+        with self._writing:
+            if mine > self._flushed:
+                all_so_far = next(self._flushes)
+                self._ask("flush")
+                self._flushed = all_so_far
 
     def close(self) -> None:
         """As the port says; ends the processes."""
         with self._writing:
             try:
                 with suppress(Lost):  # what it had acknowledged is safe
-                    (self._writer.ask if self._writer else self._ask)("close")
+                    (self._writer.ask if self._writer else self._served)(("close", ()))
             finally:
                 self._end()
 
@@ -139,38 +143,40 @@ class StoreApart:
             if self._writer is None:
                 return self._served((verb, arguments))
             try:
-                return self._writer.ask(verb, *arguments)
+                return self._writer.ask((verb, arguments))
             except Lost as lost:
                 raise self._come_back(lost) from lost
 
     def _encode(self, points: Sequence[Point]) -> bytes:
+        # Dataclasses with slots take twice as long to pickle as what is in them.
+        rows = [(point.record_id, point.vector, point.lexical_text, point.payload) for point in points]
         try:
             with self._encoding:
                 if self._encoder is not None:
-                    return bytes(self._encoder.ask(_ENCODE, points))
+                    return bytes(self._encoder.ask((_ENCODE, rows)))
         except Lost as lost:
             with self._writing:
                 raise self._come_back(lost) from lost
         # Another thread found that a process had died.
-        return bytes(self._served((_ENCODE, (points,))))
+        return bytes(self._served((_ENCODE, rows)))
 
     def _refresh(self) -> None:
         """Have the encoder read the collection's stamp again. Whoever calls has `_writing`."""
         try:
             with self._encoding:
                 if self._encoder is not None:
-                    self._encoder.ask("open", None)
+                    self._encoder.ask(("open", (None,)))
         except Lost as lost:
             raise self._come_back(lost) from lost
 
     def _move(self) -> None:
         self._here.close()
         try:
-            self._writer = _Process(self._make)
-            self._writer.ask("open", None)
+            self._writer = self._start()
+            self._writer.ask(("open", (None,)))
             if self._encodes:
-                self._encoder = _Process(self._make)
-                self._encoder.ask("open", None)
+                self._encoder = self._start()
+                self._encoder.ask(("open", (None,)))
         except BaseException as error:
             self._end()
             with suppress(CorpusvecError):  # the first error is the one to tell
@@ -179,6 +185,9 @@ class StoreApart:
                 raise Transient(f"A process for {self.url} ended as it began ({error.code})") from error
             raise
         log.debug("%s is written to by a process of its own", self.url)
+
+    def _start(self) -> Companion:
+        return Companion(partial(_Served, self._make), PURPOSE, "store_process = false")
 
     def _come_back(self, lost: Lost) -> Transient:
         """End what is left of the processes, and use the store here. Whoever calls has `_writing`."""
@@ -197,41 +206,6 @@ class StoreApart:
             self._writer = self._encoder = None
 
 
-class _Process:
-    """One of the processes, and what it needs to end with this one."""
-
-    def __init__(self, make: Callable[[], VectorStore]) -> None:
-        self._scratch, self._lifeline = Scratch(), os.pipe()
-        try:
-            self._worker = Worker(
-                partial(_Served, make), _SECONDS, _MEGABYTES, self._lifeline[0], self._scratch.path, lambda: None,
-                PURPOSE, "store_process = false",
-            )  # fmt: skip
-        except BaseException:
-            self._release()
-            raise
-
-    def ask(self, verb: str, *arguments: Any) -> Any:
-        """The answer of the store's `verb`. Raises what it raises, and Lost."""
-        if self._worker.dead:  # whoever asked last was interrupted while it waited
-            raise Lost("its last question was never answered", doubtful=False)
-        request = pickle.dumps((verb, arguments), pickle.HIGHEST_PROTOCOL)
-        ((sound, answer),) = self._worker.ask([request], _SECONDS, lambda: None)
-        if not sound:
-            raise answer
-        return answer
-
-    def end(self) -> None:
-        """Kill it: what it has acknowledged is safe."""
-        self._worker.kill()
-        self._release()
-
-    def _release(self) -> None:
-        for descriptor in self._lifeline:
-            os.close(descriptor)
-        self._scratch.close()
-
-
 # What is asked otherwise than the port has it. What one process encoded the other writes: to us it is but bytes.
 _SCROLL, _NEXT, _ENCODE, _WRITE = "scroll", "next", "encode", "write"
 
@@ -244,7 +218,7 @@ class _Served:
         self._scrolls: dict[int, Iterator[Point]] = {}
         self._numbers = count()
 
-    def __call__(self, request: tuple[str, tuple[Any, ...]]) -> Any:
+    def __call__(self, request: tuple[str, Sequence[Any]]) -> Any:
         verb, arguments = request
         if verb == _SCROLL:
             number = next(self._numbers)
@@ -256,7 +230,8 @@ class _Served:
                 del self._scrolls[arguments[0]]
             return page
         if verb == _ENCODE:
-            return pickle.dumps(self.store.encode(*arguments), pickle.HIGHEST_PROTOCOL)
+            points = [Point(*row) for row in arguments]
+            return pickle.dumps(self.store.encode(points), pickle.HIGHEST_PROTOCOL)
         if verb == _WRITE:
             return self.store.write(pickle.loads(arguments[0]))
         return getattr(self.store, verb)(*arguments)

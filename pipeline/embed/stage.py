@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
@@ -45,6 +45,14 @@ class Texts(Protocol):
 
     def ids(self, key: str) -> TokenIds:
         """Its tokens."""
+
+
+@dataclass(slots=True)
+class Embedded:
+    """What became of a unit's texts: key → why there is no vector, and the vectors that were made for it just now."""
+
+    faults: dict[str, str] = field(default_factory=dict)
+    vectors: dict[str, Vectors] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -95,19 +103,20 @@ class EmbedStage:
             told["quality"] = asdict(self._quality)
         return {name: value for name, value in told.items() if value}
 
-    def run(self, keys: Sequence[str], again: frozenset[str], texts: Texts, report: Report) -> dict[str, str]:
+    def run(self, keys: Sequence[str], again: frozenset[str], texts: Texts, report: Report) -> Embedded:
         """Put the vectors of `keys` into Parquet: those that it lacks, and those of `again` whatever it has.
 
-        Returns key → why there is none. What another unit is embedding is not embedded twice, but waited for.
+        What another unit is embedding is not embedded twice, but waited for.
         """
+        result = Embedded()
         rest, forced = dict.fromkeys(keys), set(again)
         while True:
             with self._changed:
-                faults = {key: self._faults[key] for key in rest if key in self._faults}
-                missing = (set(self._table.missing(list(rest))) | forced) - faults.keys()
+                result.faults = {key: self._faults[key] for key in rest if key in self._faults}
+                missing = (set(self._table.missing(list(rest))) | forced) - result.faults.keys()
                 mine = missing - self._claimed
                 if not missing:
-                    return faults
+                    return result
                 if not mine:
                     self._changed.wait(1)
                     forced &= self._claimed  # whoever had them has embedded them
@@ -115,17 +124,18 @@ class EmbedStage:
             self._go_on()
             if mine:
                 try:
-                    self._embed(mine, texts, report)
+                    result.vectors |= self._embed(mine, texts, report)
                 finally:
                     with self._changed:
                         self._claimed -= mine
                         self._changed.notify_all()
                 forced -= mine
 
-    def _embed(self, keys: set[str], texts: Texts, report: Report) -> None:
+    def _embed(self, keys: set[str], texts: Texts, report: Report) -> dict[str, Vectors]:
         embedder = self._started(report, lambda: [texts.ids(key) for key in sorted(keys)])
         # Alike lengths together leave a batch no ragged tail.
         rest = deque(sorted(keys, key=lambda key: (-texts.tokens(key), key)))
+        made: dict[str, Vectors] = {}
         done: list[tuple[list[str], Vectors]] = []
         waiting = 0
         flights: deque[_Slice] = deque()
@@ -143,7 +153,9 @@ class EmbedStage:
                 flight = flights.popleft()
                 vectors, refused = self._result(flight)
                 good = self._admit(flight.keys, vectors, refused)
-                done.append(([flight.keys[row] for row in good], vectors[good]))
+                kept, sound = [flight.keys[row] for row in good], vectors[good].astype(np.float32, copy=False)
+                done.append((kept, sound))
+                made.update(zip(kept, sound, strict=True))
                 lost = sum(texts.tokens(flight.keys[row]) for row in set(range(len(vectors))).difference(good))
                 report.embedded += len(good)
                 report.embedded_tokens += flight.tokens - lost
@@ -157,6 +169,7 @@ class EmbedStage:
             pool.shutdown(wait=False)
             # Whatever ends this, what the engine has done is done.
             self._keep(done, report)
+        return made
 
     def _started(self, report: Report, texts: Callable[[], Sequence[TokenIds]]) -> Embedder:
         with self._starting:

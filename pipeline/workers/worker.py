@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import pickle
 import select
@@ -46,24 +47,25 @@ class Lost(Exception):
 class Worker:
     """One process. Not thread-safe: whoever has it has it alone. Raises Terminal if it does not start.
 
-    `seconds` (anew from each beat of `pulse`) and `megabytes` (resident memory, with the programs that it runs) are
-    what a request may take; `check` is called while one waits, and raises if it is not to wait any longer. Its
-    temporary files are in a folder of its own under `folder`, and end with it. Lists of processes show its `purpose`;
-    `needless` is the setting that does without it.
+    `seconds` (anew from each beat of `pulse`) and `megabytes` (resident memory, with the programs that it runs; None
+    if nobody is to look) are what a request may take; `check` is called while one waits, and raises if it is not to
+    wait any longer. Its temporary files are in a folder of its own under `folder`, and end with it. Lists of processes
+    show its `purpose`; `needless` is the setting that does without it.
     """
 
     def __init__(
         self,
         start: Callable[[], Any],
         seconds: float,
-        megabytes: int,
+        megabytes: int | None,
         lifeline: int,
         folder: str,
         check: Callable[[], None],
         purpose: str,
         needless: str,
     ) -> None:
-        self._seconds, self._bytes = seconds, megabytes * 10**6
+        self._seconds = seconds
+        self._bytes = math.inf if megabytes is None else megabytes * 10**6
         self._folder = tempfile.mkdtemp(dir=folder)
         #: Requests answered.
         self.served = 0
@@ -167,10 +169,10 @@ class Worker:
             check()
             if time.monotonic() > deadline:
                 raise self._too_long()
-            if family_resident(self._process.pid) > self._bytes:
+            if math.isfinite(self._bytes) and family_resident(self._process.pid) > self._bytes:
                 raise Lost(
-                    f"it took more than the {self._bytes // 10**6:,} MB of memory that a document may: if it is worth "
-                    "more, raise parse_memory_mb and use --retry-rejected", doubtful=True,
+                    f"it took more than the {self._bytes // 10**6:,.0f} MB of memory that a document may: if it is "
+                    "worth more, raise parse_memory_mb and use --retry-rejected", doubtful=True,
                 )  # fmt: skip
 
         return watch
@@ -192,18 +194,21 @@ class _Line(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._wait(self._reading, select.POLLIN)
-        return os.readv(self._reading, [buffer])
+        return self._patiently(self._reading, select.POLLIN, lambda: os.readv(self._reading, [buffer]))
 
     def write(self, data: Any) -> int:
-        self._wait(self._writing, select.POLLOUT)
-        return os.write(self._writing, data)
+        return self._patiently(self._writing, select.POLLOUT, lambda: os.write(self._writing, data))
 
-    def _wait(self, descriptor: int, event: int) -> None:
-        poll = select.poll()
-        poll.register(descriptor, event)
-        while not poll.poll(_TICK * 1000):
-            self.watch()
+    def _patiently(self, descriptor: int, event: int, attempt: Callable[[], int]) -> int:
+        """What `attempt` gives, which comes first: of something large, more is mostly there already."""
+        while True:
+            try:
+                return attempt()
+            except BlockingIOError:
+                poll = select.poll()
+                poll.register(descriptor, event)
+                while not poll.poll(_TICK * 1000):
+                    self.watch()
 
     def close(self) -> None:
         if not self.closed:
