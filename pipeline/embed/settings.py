@@ -19,7 +19,8 @@ from pipeline.workers.cores import cores
 #: Where NVIDIA's driver says which it is.
 DRIVER = Path("/proc/driver/nvidia/version")
 _CPU = Path("/proc/cpuinfo")
-# A batch wide enough to fill a GPU's arithmetic units; a CPU is full at a window or a few thousand tokens.
+# A batch wide enough to fill a GPU's arithmetic units; a CPU is full at a window or a few thousand tokens. Half as many
+# where several engines share it: each takes longer over a batch, and in the end the others wait for the last.
 _GPU_BATCHED_TOKENS = 32_768
 _CPU_BATCHED_TOKENS = 4_096
 _GPU_SEQUENCES = 256
@@ -45,7 +46,6 @@ def engine_settings(model: Model, engine: Engine, device: str | None = None) -> 
     device = device or (engine.device if engine.device != "auto" else _detect_device())
     gpu = device == "cuda"
     window = longest_input(model, engine)
-    batched = engine.max_num_batched_tokens or (_GPU_BATCHED_TOKENS if gpu else _CPU_BATCHED_TOKENS)
     settings: dict[str, Any] = {
         "device": device,
         "model": str(model.path),
@@ -53,7 +53,7 @@ def engine_settings(model: Model, engine: Engine, device: str | None = None) -> 
         "convert": "embed",
         "dtype": computed_dtype(model, engine, device),
         "max_model_len": window,
-        "max_num_batched_tokens": max(batched, window),
+        "max_num_batched_tokens": batched_tokens(model, engine, device),
         "max_num_seqs": engine.max_num_seqs or (_GPU_SEQUENCES if gpu else _CPU_SEQUENCES),
         "enable_prefix_caching": False,
         "enforce_eager": not (gpu if engine.compile is None else engine.compile),
@@ -129,9 +129,12 @@ def longest_input(model: Model, engine: Engine) -> int:
     return engine.max_model_len or model.window
 
 
-def batched_tokens(model: Model, engine: Engine) -> int:
+def batched_tokens(model: Model, engine: Engine, device: str | None = None) -> int:
     """How many tokens an engine computes at once, at most."""
-    usual = _GPU_BATCHED_TOKENS if likely_device(engine) == "cuda" else _CPU_BATCHED_TOKENS
+    if (device or likely_device(engine)) == "cuda":
+        usual = _GPU_BATCHED_TOKENS
+    else:
+        usual = _CPU_BATCHED_TOKENS // min(engine.cpu_engines or 1, 2)
     return max(engine.max_num_batched_tokens or usual, longest_input(model, engine))
 
 
