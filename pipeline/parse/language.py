@@ -53,6 +53,8 @@ def _identify(words: str) -> str:
     for label, share in _identifier().rank(words):
         code = _PART_OF.get(label, label)
         shares[code] = shares.get(code, 0.0) + share
+        if shares[code] >= _SURE:  # all of them come to 1
+            break
     code, share = max(shares.items(), key=itemgetter(1))
     # Longer codes are of languages that ISO 639-1 does not have; "zxx" is no language at all.
     return code if share >= _SURE and len(code) == 2 else ""
