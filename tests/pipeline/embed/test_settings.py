@@ -104,6 +104,8 @@ def test_a_large_run_shares_out_a_cpus_cores(
 ) -> None:
     """Among as many engines as memory has room for, 8 at most, of as many threads each; a small run has one of all."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    for name in ("OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND"):  # an engine inside this process leaves its own
+        monkeypatch.delenv(name, raising=False)
     cpu = Engine(device="cpu")
     for tokens, expected in ((0, (1, cores)), (1_000, (1, cores)), (math.inf, (engines, threads))):
         chosen = for_work(cpu, tokens, room)
