@@ -124,7 +124,7 @@ def test_units_are_embedded_one_after_the_other(workplace: Path, monkeypatch: py
             if len(units) == len(token_ids):  # the canary is none of them
                 with lock:
                     order.extend(units)
-                    time.sleep(0.04)
+                    time.sleep(0.12)  # much longer than a busy disk takes for the texts before
             return super().embed(token_ids)
 
     lock, order = threading.Lock(), list[int]()
