@@ -97,16 +97,20 @@ def test_each_sound_text_is_kept_once_and_each_poison_named(
     running = stage(silence_seconds=silence)
     with ThreadPoolExecutor(len(units)) as threads:
         told = list(threads.map(lambda unit, report: running.run(unit, frozenset(), given, report), units, reports))
-    for unit, faults in zip(units, told, strict=True):
-        assert set(faults) == guilty.intersection(unit)
-        assert all(said in reason for reason in faults.values())
+    for unit, one in zip(units, told, strict=True):
+        assert set(one.faults) == guilty.intersection(unit)
+        assert all(said in reason for reason in one.faults.values())
+    made = [(key, vector) for one in told for key, vector in one.vectors.items()]
+    assert sorted(key for key, _ in made) == sorted(sound), "each by one of them"
+    assert all(np.array_equal(vector, vector_of(given[key])) for key, vector in made)
     assert sorted(key for key, _ in kept(folder)) == sorted(sound)
     assert all(np.array_equal(vector, vector_of(given[key])) for key, vector in kept(folder))
     assert sum(report.embedded for report in reports) == len(sound)
     assert sum(report.embedded_tokens for report in reports) == sum(map(len, sound.values()))
 
     again = stage(silence_seconds=silence).run(keys, frozenset(), given, Report())
-    assert set(again) == guilty
+    assert set(again.faults) == guilty
+    assert again.vectors == {}
     assert len(kept(folder)) == len(sound)
     done = Counter(embedded(folder))
     assert all(done[" ".join(map(str, ids))] == 1 for ids in sound.values())
@@ -119,12 +123,12 @@ def test_what_was_embedded_before_the_engine_was_lost_is_kept(
     """A run that its engine ends keeps what it has, blames no text, and the next run embeds only the rest."""
     given = Given(texts(40))
     running = stage()
-    assert running.run(list(given)[:25], frozenset(), given, Report()) == {}
+    assert running.run(list(given)[:25], frozenset(), given, Report()).faults == {}
     (folder / what).touch()
     (folder / ("once-exit" if what == "start-exit" else "nothing")).touch()
     with pytest.raises(Terminal):
         running.run(list(given), frozenset(), given, Report())
     assert len(kept(folder)) == 25
     (folder / what).unlink()
-    assert stage().run(list(given), frozenset(), given, Report()) == {}
+    assert stage().run(list(given), frozenset(), given, Report()).faults == {}
     assert sorted(key for key, _ in kept(folder)) == sorted(given)
