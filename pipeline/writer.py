@@ -1,4 +1,4 @@
-"""Parts written by a process of its own: what it takes to compress them is a third of what coordinating a GPU takes."""
+"""Parts written by a process of its own: compressing what a GPU has embedded is a quarter of what coordinating takes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Writer:
                 return bool(self._process.ask((fs, path, schema, list(tables))))
             except Lost as lost:
                 self._end()
-                raise Transient(f"The process that writes {path} ended (by signal or exit code {lost.code})") from lost
+                raise Transient(f"the process that writes {path} ended (by signal or exit code {lost.code})") from lost
 
     def close(self) -> None:
         """End the process. Idempotent."""
