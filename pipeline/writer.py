@@ -1,4 +1,4 @@
-"""Parts written by a process of its own: compressing what a GPU has embedded is a quarter of what coordinating takes."""
+"""Parts written by a process of its own: compressing what a GPU embeds is a quarter of what coordinating takes."""
 
 from __future__ import annotations
 
