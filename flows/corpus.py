@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from pipeline.repair import Plan, Repaired
     from pipeline.schedule import Submit
     from pipeline.workers import Work
-    from pipeline.writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -331,16 +330,10 @@ class Corpus:
     @cached_property
     def checkpoints(self) -> Checkpoints:
         """The Parquet tables."""
+        from flows.stores import writer_of
         from pipeline.checkpoint import Checkpoints
 
-        return Checkpoints(self.settings.data, self._writer)
-
-    @cached_property
-    def _writer(self) -> Writer | None:
-        """What writes Parquet, where that is a process: started when first needed and kept until `close`."""
-        from flows.stores import writer_of
-
-        return writer_of(self.settings)
+        return Checkpoints(self.settings.data, writer_of(self.settings))
 
     @cached_property
     def store(self) -> VectorStore:
@@ -366,7 +359,9 @@ class Corpus:
     def close(self) -> None:
         """Stop the engine (unless it was given) and the workers, and close the store. Idempotent."""
         self._engines.close()
-        for name in ("workers", "_writer", "store"):
+        if "checkpoints" in self.__dict__:
+            self.checkpoints.close()
+        for name in ("workers", "store"):
             if (part := self.__dict__.pop(name, None)) is not None:
                 part.close()
 

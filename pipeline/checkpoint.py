@@ -42,7 +42,7 @@ KINDS = ("documents", "chunks", "vectors", "ledger")
 class Checkpoints:
     """The tables under one root: a folder or an fsspec URL. Opening one touches nothing.
 
-    `writer` writes what runs append to them, but for the few rows that every run has.
+    `writer` writes what runs append to them, but for the few rows that every run has; it ends with `close`.
     """
 
     def __init__(self, root: str, writer: Writer | None = None) -> None:
@@ -53,6 +53,11 @@ class Checkpoints:
         self._tables: dict[str, Table] = {}
         self._dimensions: dict[str, int | None] = {}
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """End the process that writes, if there is one; whoever writes again has another. Idempotent."""
+        if self._writer is not None:
+            self._writer.close()
 
     def table(
         self,

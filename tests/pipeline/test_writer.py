@@ -72,6 +72,17 @@ def test_what_cannot_be_written(tmp_path: Path, writer: Writer) -> None:
     Checkpoints(str(tmp_path / "else"), writer).vectors("e", 3, {}).append(vectors(range(3)))
 
 
+def test_closed_with_the_tables_and_open_again(tmp_path: Path, writer: Writer) -> None:
+    """Tables outlive their closing: what is written then takes a process, which the next closing ends."""
+    checkpoints = Checkpoints(str(tmp_path), writer)
+    for first in (0, 10):
+        checkpoints.vectors("e", 3, {}).append(vectors(range(first, first + 10)))
+        assert len(processes()) == 1
+        checkpoints.close()
+        assert processes() == []
+    assert len(checkpoints.vectors("e", 3)) == 20
+
+
 def test_who_writes_nothing_starts_nothing(tmp_path: Path, writer: Writer) -> None:
     """Only the first part takes a process; closing ends it, more than once if need be."""
     table = Checkpoints(str(tmp_path), writer).vectors("e", 3, {})
