@@ -101,7 +101,7 @@ class Corpus:
         from pipeline.ingest import Task
         from pipeline.ledger import Renewal
 
-        self._refresh()
+        self.checkpoints.forget()
         return self._begin(sources, Task(renewal=Renewal(rejected=retry_rejected))).foresee()
 
     def backfill(
@@ -172,7 +172,7 @@ class Corpus:
 
         names: dict[str, LockMode] = {ledger_name(self.store, self.settings.data): mode, ROOT: "shared"}
         with held(self.settings.data, names, f"{purpose} into {self.settings.collection}", wait, polite=polite) as lock:
-            self._refresh()
+            self.checkpoints.forget()
             yield lock
 
     @contextmanager
@@ -181,11 +181,8 @@ class Corpus:
         from pipeline.lock import ROOT, held
 
         with held(self.settings.data, {ROOT: "exclusive"}, purpose, wait):
-            self._refresh()
+            self.checkpoints.forget()
             yield
-
-    def _refresh(self) -> None:
-        self.__dict__.pop("checkpoints", None)
 
     def audit(self, *sources: str, wait: float | None = None) -> Audit:
         """What differs between the sources' listings, Parquet and the store, by name. Reads only, starts no engine.

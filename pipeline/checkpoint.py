@@ -54,6 +54,14 @@ class Checkpoints:
         self._dimensions: dict[str, int | None] = {}
         self._lock = threading.Lock()
 
+    def forget(self) -> None:
+        """Read anew what others may have written, from the next use of a table on; tables had before are as they were.
+
+        Where somebody else writes as well, this is for whoever has just got the lock.
+        """
+        with self._lock:
+            self._tables, self._dimensions = {}, {}
+
     def close(self) -> None:
         """End the process that writes, if there is one; whoever writes again has another. Idempotent."""
         if self._writer is not None:

@@ -175,8 +175,9 @@ class StoreApart:
             self._writer = self._start()
             self._writer.ask(("open", (None,)))
             if self._encodes:
-                self._encoder = self._start()
-                self._encoder.ask(("open", (None,)))
+                with self._encoding:  # whoever encodes meanwhile, for an upsert that began before, waits
+                    self._encoder = self._start()
+                    self._encoder.ask(("open", (None,)))
         except BaseException as error:
             self._end()
             with suppress(CorpusvecError):  # the first error is the one to tell

@@ -178,7 +178,7 @@ class TestServerKilled:
 def test_the_process_of_an_embedded_store_killed(
     at: tuple[str, int], workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run goes on with another, and its points are those of a run that nothing disturbed."""
+    """The run goes on with another, its points are those of a run that nothing disturbed, and no process is left."""
     monkeypatch.setattr("pipeline.schedule.RETRY_PAUSES", (0.0, 0.0, 0.0))
     (workplace / "docs").mkdir()
     limits = {"unit_documents": 1, "unit_tokens": 1, "parse_workers": 0, "store_process": True}
@@ -204,6 +204,7 @@ def test_the_process_of_an_embedded_store_killed(
         night("nightly", effects)
     assert killed
     assert night("nightly") == night("fresh")
+    assert not [child for child in psutil.Process().children() if "corpusvec:" in " ".join(child.cmdline())]
 
 
 class Killing(Effects):
