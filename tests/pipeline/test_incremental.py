@@ -447,6 +447,17 @@ class TestLocks:
         assert documents(opened().ingest(str(folder)))["new"] == 5
 
 
+def test_what_another_run_made_meanwhile_is_reused(folder: Path, opened: Callable[..., Corpus]) -> None:
+    """A corpus that stays open finds the vectors that a run into another collection made between two of its own."""
+    mine = opened()
+    mine.ingest(str(folder))
+    (folder / "handbook.md").write_text(HANDBOOK.replace("Rule 4 says", "Rule 4 now says"))
+    assert opened(collection="other").ingest(str(folder)).embedded == 1
+    report = mine.ingest(str(folder))
+    assert documents(report) == {"seen": 5, "changed": 1, "unchanged": 4}
+    assert report.embedded == 0
+
+
 def test_runs_are_on_record(folder: Path, opened: Callable[..., Corpus], monkeypatch: pytest.MonkeyPatch) -> None:
     """Completed, failed and backfill runs are told apart; no document's name is in a run's record."""
     opened().ingest(str(folder))
