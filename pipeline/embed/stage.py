@@ -49,7 +49,8 @@ class Texts(Protocol):
 
 @dataclass(slots=True)
 class Embedded:
-    """What became of a unit's texts: key → why there is no vector, and the vectors that were made for it just now."""
+    """What became of a unit's texts, by embedding key: why there is no vector; and the vectors, float32 and as long as
+    the recipe's, that were made for it just now and are in Parquet. Those that were there before are in neither."""
 
     faults: dict[str, str] = field(default_factory=dict)
     vectors: dict[str, Vectors] = field(default_factory=dict)

@@ -94,7 +94,9 @@ class Worker:
         try:
             ((sound, trouble),) = self._exchange([pickle.dumps((start, seconds))], 1, _START_SECONDS, check)
         except Lost as lost:
-            sound, trouble = False, lost
+            # The reasons are those of a document that is parsed.
+            ended = f"it ended at once, by signal or exit code {lost.code}"
+            sound, trouble = False, lost if lost.code is None else ended
         if not sound:
             self.kill()
             raise Terminal(f"a process of its own does not start: {trouble}; with {needless} none is needed")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import psutil
@@ -17,6 +21,7 @@ from connectors.stores import open_store
 from connectors.stores._apart import PURPOSE
 from pipeline.errors import Terminal, Transient
 from pipeline.ports import VectorStore
+from pipeline.workers.companion import Companion
 
 from .contract import SPEC, VectorStoreContract, ids, point, sentence
 from .script import assert_nothing_is_lost, write_until_killed
@@ -149,6 +154,55 @@ class TestEdgeApart(VectorStoreContract):
             list(pool.map(work, range(4)))
         assert store.count() == 2_000
         assert all(len(store.search_bm25(f"word{number}", 1_000)) == 500 for number in range(4))
+
+    def test_one_killed_again_and_again_while_several_write(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Threads that try again what failed for a moment are told nothing else, and all that they write is there."""
+        before = processes()
+        started: list[int] = []
+        enough = threading.Event()
+
+        class Noted(Companion):
+            def __init__(self, *arguments: Any) -> None:
+                super().__init__(*arguments)
+                started.append(self._worker._process.pid)
+
+        monkeypatch.setattr("connectors.stores._apart.Companion", Noted)
+        monkeypatch.setattr("connectors.stores._apart._PAGE", 10)
+        store = open_store(url, "docs", apart=True)
+        store.open(SPEC)
+
+        def work(number: int) -> int:
+            failed = 0
+            while True:
+                for first in range(0, 400, 40):
+                    points = [point(f"word{number}", uri=f"file:///{number}", n=n) for n in range(first, first + 40)]
+                    while True:
+                        try:
+                            store.upsert(points)
+                            break
+                        except Transient:
+                            failed += 1
+                if enough.is_set():
+                    return failed
+
+        with ThreadPoolExecutor(4) as pool:
+            running = [pool.submit(work, number) for number in range(4)]
+            try:
+                seen = 0
+                for _ in range(8):
+                    while len(started) == seen and not any(each.done() for each in running):
+                        time.sleep(0.05)
+                    seen = len(started)
+                    with suppress(ProcessLookupError):  # it is gone already
+                        os.kill(started[-1], signal.SIGKILL)
+            finally:
+                enough.set()
+        assert sum(each.result() for each in running) > 1, "they were told"
+        with suppress(Transient):  # whoever asks first may find the last one dead
+            store.count()
+        assert store.count() == 1_600
+        store.close()
+        assert processes() == before
 
     @pytest.mark.parametrize("seed", range(5))
     def test_killed(self, url: str, seed: int) -> None:
